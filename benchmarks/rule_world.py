@@ -47,6 +47,8 @@ class Case:
     sides: tuple[str, ...] = SIDES
 
 
+# What DSPy has no counterpart of.
+_OURS = ("lmpipe",)
 _LONG = {"rules": 40, "rule_length": 130, "feedback": 700}
 
 CASES = (
@@ -59,6 +61,10 @@ CASES = (
         for start in ("empty", "contradictory", "wrong")
     ),
     Case("gepa/two steps", "gepa", 3000, {"steps": 2}),
+    *(Case(f"playbook/feedback {n}", "playbook", 600, {"feedback": n}, _OURS) for n in (100, 700)),
+    Case("playbook/40 rules of 130 characters", "playbook", 1500, _LONG, _OURS),
+    Case("playbook/noise 0.2", "playbook", 1500, {"noise": 0.2}, _OURS),
+    Case("playbook/two steps", "playbook", 2000, {"steps": 2}, _OURS),
     *(
         Case(f"{name}/feedback {n}", name, 1500, {"feedback": n})
         for name in ("copro", "mipro", "simba")

@@ -47,6 +47,8 @@ NOT_CHECKED = {
     ("ScriptedLM", "vectors"): "a function",
     ("BestOfN", "threshold"): "any finite number, as rewards may be negative",
     ("Refine", "threshold"): "like that of BestOfN",
+    ("Lesson", "helpful"): "checked by pydantic, as part of a state; see the last test",
+    ("Lesson", "harmful"): "checked by pydantic, as part of a state; see the last test",
     ("Retrieval", "k"): "checked by pydantic, as part of a state; see the last test",
 }
 
@@ -192,3 +194,10 @@ def test_a_compile_refuses_an_unusable_concurrency_before_it_starts(
 def test_pydantic_refuses_an_unusable_retrieval(value: Any) -> None:
     with pytest.raises(pydantic.ValidationError, match=r"\bk\b"):
         lmpipe.Retrieval(pool=(), k=value)
+
+
+@pytest.mark.parametrize("count", ["helpful", "harmful"])
+@pytest.mark.parametrize("value", UNUSABLE)
+def test_pydantic_refuses_an_unusable_count_of_a_lesson(count: str, value: Any) -> None:
+    with pytest.raises(pydantic.ValidationError, match=rf"\b{count}\b"):
+        lmpipe.Lesson(text="Be brief.", **{count: value})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 from contextlib import suppress
 from typing import Any
@@ -28,12 +29,14 @@ _SETTINGS: dict[str, Any] = {
     "gepa": lambda calls: {"runs": round(0.9 * calls)},
     "copro": lambda calls: {"breadth": 8, "depth": max(2, round(calls / 300))},
     "mipro": lambda calls: {"trials": max(6, calls // 60), "instructions": 8, "layouts": ()},
+    "playbook": lambda calls: {"epochs": max(1, round(calls / 200))},
     "simba": lambda calls: {"steps": max(1, round((calls - 4 * 60) / 130)), "batch": 12},
 }
 _OPTIMIZERS: dict[str, Any] = {
     "gepa": lmpipe.GEPA,
     "copro": lmpipe.COPRO,
     "mipro": lmpipe.MIPROv2,
+    "playbook": lmpipe.Playbook,
     "simba": lmpipe.SIMBA,
 }
 # The outputs of proposers that are added to an instruction, and do not replace it.
@@ -83,6 +86,8 @@ class WorldLMs:
     def _propose(self, request: Request) -> str:
         assert request.constraint is not None
         outputs = json.loads(request.constraint.value)["properties"]
+        if "new_lessons" in outputs:
+            return json.dumps(self._lessons(request, outputs))
         asked = json.loads(request.messages[-1].text)
         told = "\n".join(map(str, asked.values()))
         current = asked.get("instruction") or re.split(r"score \d+:\n", asked.get("tried", ""))[-1]
@@ -90,6 +95,24 @@ class WorldLMs:
         added = "\n".join(self.world.proposals(current, told, draw))
         improved = self.world.improve(current, told, draw)
         return json.dumps({name: added if name in _ADDED else improved for name in outputs})
+
+    def _lessons(self, request: Request, outputs: Any) -> dict[str, Any]:
+        """Write lessons for a step, which is drawn: the proposer does not know whose fault it is.
+
+        It adds what the feedback names and the lessons of this step do not state.
+        """
+        asked = json.loads(request.messages[-1].text)
+        steps = outputs.get("step", {}).get("enum", ["self"])
+        draw = f"{asked} {request.sample}"
+        step = random.Random(f"step {draw}").choice(steps)
+        known = "".join(
+            part
+            for part in re.split(r"^(?=\w+:$)", asked["lessons"], flags=re.M)
+            if len(steps) == 1 or part.startswith(f"{step}:")
+        )
+        new = list(self.world.proposals(asked["program"] + known, asked["run"], draw))
+        written = {"step": step, "new_lessons": new, "helpful": [], "harmful": []}
+        return {name: written.get(name, "") for name in outputs}
 
 
 class Curve(WatcherBase):
@@ -123,7 +146,7 @@ class Curve(WatcherBase):
 
 def needing_rules(state: Any) -> str:
     """Return the instruction of the predictor that needs the rules."""
-    return str(next(iter(state.predictors.values())).instruction)
+    return str(next(iter(state.predictors.values())).told)
 
 
 def search(world: World, optimizer: str, calls: int, settings: dict[str, Any]) -> Result:

@@ -69,6 +69,7 @@ from .optimize.knn_few_shot import KNNFewShot as KNNFewShot
 from .optimize.labeled_few_shot import LabeledFewShot as LabeledFewShot
 from .optimize.layout_search import LayoutSearch as LayoutSearch
 from .optimize.mipro import MIPROv2 as MIPROv2
+from .optimize.playbook import Playbook as Playbook
 from .optimize.random_search import RandomSearch as RandomSearch
 from .optimize.simba import SIMBA as SIMBA
 from .optimize.student_preferred import StudentPreferred as StudentPreferred
@@ -106,6 +107,7 @@ from .signatures.signature import Input as Input
 from .signatures.signature import Output as Output
 from .signatures.signature import Prediction as Prediction
 from .signatures.signature import Signature as Signature
+from .state.lessons import Lesson as Lesson
 from .state.program_state import Demo as Demo
 from .state.program_state import PredictorState as PredictorState
 from .state.program_state import ProgramState as ProgramState

@@ -53,6 +53,20 @@ def test_show_lists_retrieved_demonstrations(cli: Cli, write: Callable[..., str]
     assert "nearest to the inputs" in out
 
 
+TAUGHT = """
+bare = lmpipe.Predict(NameColour)
+lesson = lmpipe.Lesson(text="Look twice.\\nThen name it.", helpful=3, harmful=1)
+recipe = make(name="", program=bare.bind(bare.state().map(lessons=(lesson,))))
+"""
+
+
+def test_show_lists_lessons_with_their_counts(cli: Cli, write: Callable[..., str]) -> None:
+    out = cli("show", write("taught.py", TAUGHT)).stdout
+    assert "  lessons: 1\n    1. Look twice.\n       Then name it.\n" in out
+    assert "(helpful 3, harmful 1)" in out
+    assert "- Look twice.\n" in out  # in the prompt
+
+
 EMBEDDED = """
 from lmpipe.foundation.vectors import encode_vector
 from lmpipe.state.program_state import Vectors

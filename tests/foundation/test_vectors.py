@@ -18,6 +18,7 @@ from lmpipe.foundation.vectors import (
     dimension_of,
     encode_vector,
     join_vectors,
+    similarity,
 )
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -101,3 +102,11 @@ def encoded(data: bytes) -> str:
 def test_damaged_text_is_rejected(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         decode_vector(text)
+
+
+def test_similarity_is_the_cosine_of_the_angle() -> None:
+    east, north, west = (encode_vector(v) for v in ([2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]))
+    assert similarity(east, east) == 1.0
+    assert similarity(east, north) == 0.0
+    assert similarity(east, west) == -1.0
+    assert similarity(east, encode_vector([1.0, 1.0])) == pytest.approx(0.7071, abs=1e-3)

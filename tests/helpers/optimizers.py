@@ -17,6 +17,7 @@ SMALL: dict[str, Optimizer] = {
     "copro": lmpipe.COPRO(breadth=2, depth=2, examples=6, shown=2),
     "mipro": lmpipe.MIPROv2(instructions=3, demo_sets=4, trials=6, trials_per_race=3, demos=4),
     "simba": lmpipe.SIMBA(steps=2, batch=6, samples=2, candidates_per_step=2, finalists=2),
+    "playbook": lmpipe.Playbook(epochs=2, batch=5),
     "ensemble": lmpipe.Ensemble(
         search=lmpipe.RandomSearch(candidates=3, demos=4, bootstrapped=0), size=2
     ),

@@ -12,6 +12,7 @@ from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import CallError
 from lmpipe.lm.scope import scope
 from lmpipe.metrics import exact_match
+from lmpipe.state.lessons import Lesson
 from lmpipe.state.program_state import Demo, Retrieval
 
 ROWS = secrets(4)
@@ -23,6 +24,15 @@ DEMOS = tuple(
 def showing(**changes: Any) -> Any:
     program = lmpipe.Predict(Secret)
     return program.bind(program.state().map(**changes))
+
+
+@pytest.mark.parametrize("layout", ["chat", "plain", "json", "xml", "tools", "two-step"])
+def test_lessons_stand_after_the_instruction_in_every_layout(layout: str) -> None:
+    taught = showing(layout=layout, lessons=(Lesson(text="Codes have five digits."),))
+    told = f"{Secret.__doc__}\n\nLessons from earlier runs:\n- Codes have five digits."
+    assert taught.messages(question="item 1?")[0].text.startswith(told)
+    plain = showing(layout=layout).messages(question="item 1?")
+    assert taught.messages(question="item 1?")[1:] == plain[1:]
 
 
 def contents(program: Any, example: lmpipe.Example, **inputs: str) -> str:

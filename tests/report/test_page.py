@@ -134,6 +134,16 @@ def test_retrieved_demonstrations_are_described_and_some_are_shown(tmp_path: Pat
     assert "pool 19." not in page.html
 
 
+def test_lessons_are_shown_with_their_counts(tmp_path: Path) -> None:
+    program = lmpipe.Predict(NameColour)
+    lesson = lmpipe.Lesson(text="The sky is <blue>.", helpful=1200, harmful=1)
+    program = program.bind(program.state().map(lessons=(lesson,)))
+    page = page_of(lmpipe.compile(recipe(program=program), runs=tmp_path))
+    assert "The sky is &lt;blue&gt;." in page.html
+    assert "helpful 1,200, harmful 1" in page.html
+    assert all("1 lesson" in row[1] for row in page.tables["Candidates"][1:])
+
+
 def test_the_chart_counts_rollouts_too(run: lmpipe.Run) -> None:
     titles = re.findall(r"after (\d+) LM calls</title>", page_of(run).html)
     shown = sorted(map(int, titles))

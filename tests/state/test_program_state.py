@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from lmpipe.errors import ArtifactError
 from lmpipe.foundation.vectors import encode_vector, join_vectors
+from lmpipe.state.lessons import Lesson
 from lmpipe.state.program_state import (
     AdapterRef,
     Demo,
@@ -55,9 +56,12 @@ def retrieval_values(draw: st.DrawFn) -> Retrieval:
 
 
 retrievals = retrieval_values()
+texts = st.text(min_size=1).filter(str.strip)
+lessons = st.builds(Lesson, text=texts, helpful=st.integers(0), harmful=st.integers(0))
 predictor_states = st.builds(
     PredictorState,
     instruction=st.text(),
+    lessons=st.lists(lessons, max_size=2).map(tuple),
     demos=st.lists(demos, max_size=2).map(tuple),
     layout=st.sampled_from(["chat", "plain", "json"]),
     constrained=st.booleans(),
@@ -493,3 +497,19 @@ def test_a_printed_demonstration_shows_plain_values() -> None:
         "Demo(inputs={'rows': [{'n': 1}]}, outputs={'a': {'b': [1, 2]}}, source='labeled', "
         "example=None)"
     )
+
+
+def test_a_state_without_lessons_has_the_bytes_of_one_from_before_there_were_any() -> None:
+    state = PredictorState(instruction="Answer.", schema_hash="00")
+    assert "lessons" not in state.to_json()
+    assert state.hash == PredictorState(instruction="Answer.", schema_hash="00", lessons=()).hash
+
+
+def test_the_counts_of_a_lesson_are_part_of_the_state() -> None:
+    taught = PredictorState(
+        instruction="Answer.", schema_hash="00", lessons=(Lesson(text="Be brief.", helpful=1),)
+    )
+    assert taught.told == "Answer.\n\nLessons from earlier runs:\n- Be brief."
+    again = taught.replace(lessons=(Lesson(text="Be brief.", helpful=2),))
+    assert again.told == taught.told
+    assert again != taught

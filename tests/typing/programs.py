@@ -262,3 +262,15 @@ def usage() -> None:
 async def streams_in_coroutines() -> None:
     async for piece in lmpipe.Predict(WriteQuery).stream(question="x"):
         assert_type(piece.field, str)
+
+
+def learning(row: lmpipe.Example, trace: lmpipe.Trace) -> None:
+    answer = Answer()
+    assert_type(answer.learn(row, answer(question="x"), "wrong", score=0.0, trace=trace), Answer)
+    taught = lmpipe.Predict(WriteQuery).learn({"question": "x"}, ValueError("x"))
+    assert_type(taught(question="x").query, str)
+    assert_type(taught.state()["self"].lessons, tuple[lmpipe.Lesson, ...])
+
+
+async def learning_in_coroutines(row: lmpipe.Example) -> None:
+    assert_type(await AsyncAnswer().alearn(row, {}, proposer="openai/x"), AsyncAnswer)

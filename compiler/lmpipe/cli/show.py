@@ -120,9 +120,24 @@ def _show(
         say(console, "  instruction")
         for line in learned.instruction.splitlines() or [""]:
             say(console, f"    {line}")
+        _show_lessons(console, learned)
         _show_demos(console, learned, signature)
         if program is not None:
             _show_prompt(console, program, path, learned)
+
+
+def _show_lessons(console: Console, learned: PredictorState) -> None:
+    from lmpipe.report.terminal import say
+    from lmpipe.report.text import lesson_counts
+
+    if learned.lessons:
+        say(console, f"  lessons: {len(learned.lessons)}")
+    for number, lesson in enumerate(learned.lessons, start=1):
+        first, *others = lesson.text.splitlines()
+        say(console, f"    {number}. {first}")
+        for line in others:
+            say(console, f"       {line}")
+        say(console, f"       ({lesson_counts(lesson)})")
 
 
 def _show_demos(console: Console, learned: PredictorState, described: Mapping[str, Any]) -> None:
@@ -178,7 +193,7 @@ def _show_prompt(console: Console, program: Module, path: str, learned: Predicto
     spec = program.predictors()[path].spec
     layout = layout_named(learned.layout)
     say(console, "  prompt, before the inputs of a call")
-    for message in render_prefix(layout, spec, learned.instruction, learned.demos):
+    for message in render_prefix(layout, spec, learned.told, learned.demos):
         say(console, f"    [{message.role}]", style="bold")
         for line in _turn_text(message).splitlines():
             say(console, f"      {line}")

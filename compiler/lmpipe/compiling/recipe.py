@@ -19,6 +19,7 @@ from lmpipe.foundation.checks import check_fields
 from lmpipe.foundation.source_code import source_of
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.model_table import price_of
+from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric, bind_metric, metric_calls, metric_fingerprint, metric_name
 from lmpipe.modules.binding import uncounted_uses, walk
 from lmpipe.modules.declared import attempts_around, declared_program
@@ -203,6 +204,7 @@ class PreparedRecipe:
         search = search_run * cost.runs + worst_ask(lms.proposer) * cost.asks
         if lms.embedder is not None:
             search += worst_pool(sizes.train * sizes.predictors, lms.embedder) * cost.pools
+            search += Spend.worst_case(cost.texts, [lms.embedder])
         checked = per_result * min(recipe.train_check, sizes.train)
 
         def phase(label: str, runs: int, results: int = 0) -> Phase:

@@ -10,7 +10,7 @@ import base64
 import binascii
 import struct
 from collections.abc import Iterable, Sequence
-from math import isfinite, sqrt
+from math import fsum, isfinite, sqrt
 
 _BYTES = 2  # per value
 
@@ -53,6 +53,17 @@ def decode_bytes(text: str) -> bytes:
 def dimension_of(text: str) -> int:
     """Count the numbers of an encoded vector; see `decode_bytes`."""
     return len(decode_bytes(text)) // _BYTES
+
+
+def similarity(one: str, other: str) -> float:
+    """Compute the cosine similarity of two encoded vectors of the same length, from -1 to 1."""
+    pairs = zip(_numbers(one), _numbers(other), strict=True)
+    return fsum(first * second for first, second in pairs)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    data = decode_bytes(text)
+    return struct.unpack(f"<{len(data) // _BYTES}e", data)
 
 
 def join_vectors(texts: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from lmpipe.data.example import jsonable
 from lmpipe.errors import CallError, ConfigError, InputError
 from lmpipe.foundation.checks import check_number
+from lmpipe.lm.concurrency import loop
 from lmpipe.lm.scope import scope
 from lmpipe.modules.binding import check_fits, count_calls, count_parts, rebuild, walk
 from lmpipe.modules.checks import CheckedRun
@@ -24,6 +25,8 @@ from lmpipe.state.program_state import PredictorState, ProgramState, member_stat
 from lmpipe.state.trace import Trace
 
 if TYPE_CHECKING:
+    from lmpipe.data.example import Example
+    from lmpipe.lm.lm import LM
     from lmpipe.lm.message import Message
     from lmpipe.signatures.field_types.tools import Tool
 
@@ -152,6 +155,64 @@ class Module(Runnable):
                 copies[member] = self._with_states(predictors, member, f"members[{number}].")
         voters: list[Any] = [copies[member] for member in members]
         return cast(Self, Ensemble(voters, reduce=state.reduce))
+
+    def learn(
+        self,
+        example: Example | Mapping[str, Any],
+        prediction: object,
+        feedback: str = "",
+        *,
+        score: float | None = None,
+        trace: Trace | None = None,
+        proposer: LM | str | None = None,
+    ) -> Self:
+        """Learn from one run; return a copy that has learned, this program does not change.
+
+        An LM is asked once why the result is right or wrong. It may write lessons for one
+        predictor, which stand after its instruction from then on, and say which lessons helped or
+        did harm. One that did harm at least two times more than it helped is dropped; the others
+        are never rewritten. Lessons are part of the state, so they are saved with it, and a
+        compile goes on from them.
+
+        Source: "Agentic Context Engineering" (arXiv 2510.04618, section 3), online adaptation.
+
+        Args:
+            example: what the program ran on: an example, whose labels are shown as what was
+                expected, or the inputs by name.
+            prediction: what it returned, or the exception that it raised.
+            feedback: what is right or wrong about it, in words.
+            score: how good it is, from 0 to 1.
+            trace: the steps of the run, if more is known of it than its result.
+            proposer: the LM that is asked, or its name; by default the configured one.
+
+        Raises:
+            CallError: if the example is something else.
+            ConfigError: if no LM is configured.
+            OutputError: if the LM's answer cannot be read.
+            LMError: if the LM cannot be reached or refuses the request.
+        """
+        return loop.run_sync(
+            self.alearn(example, prediction, feedback, score=score, trace=trace, proposer=proposer)
+        )
+
+    async def alearn(
+        self,
+        example: Example | Mapping[str, Any],
+        prediction: object,
+        feedback: str = "",
+        *,
+        score: float | None = None,
+        trace: Trace | None = None,
+        proposer: LM | str | None = None,
+    ) -> Self:
+        """`learn` from a coroutine."""
+        from lmpipe.modules.learn_online import learned_state  # which imports modules
+
+        return self.bind(
+            await learned_state(
+                self, example, prediction, feedback, score=score, trace=trace, proposer=proposer
+            )
+        )
 
     def _with_states(
         self, predictors: Mapping[str, Predictor], state: ProgramState, prefix: str = ""

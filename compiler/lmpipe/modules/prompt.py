@@ -97,7 +97,7 @@ class Prompt:
         asked = spec.without_output(thought) if native else spec
         asked = asked.without_output(cited) if cited else asked
         form = asked.written
-        system = Message("system", layout.system(form, state.instruction))
+        system = Message("system", layout.system(form, state.told))
         turns = tuple([render_demo(layout, asked, demo) for demo in state.demos])
         chosen = pools.neighbours(state.retrieval, layout, asked) if state.retrieval else None
         return Prompt(
@@ -112,7 +112,7 @@ class Prompt:
             neighbours=chosen,
             tools=layout.tools(form),
             embeds=chosen is not None and chosen.vectors is not None,
-            extraction=extraction_prefix(layout, form, state.instruction),
+            extraction=extraction_prefix(layout, form, state.told),
             thought=thought,
             native=native,
             cited=cited,

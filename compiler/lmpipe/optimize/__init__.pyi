@@ -29,6 +29,7 @@ from .knn_few_shot import KNNFewShot as KNNFewShot
 from .labeled_few_shot import LabeledFewShot as LabeledFewShot
 from .layout_search import LayoutSearch as LayoutSearch
 from .mipro import MIPROv2 as MIPROv2
+from .playbook import Playbook as Playbook
 from .random_search import RandomSearch as RandomSearch
 from .simba import SIMBA as SIMBA
 from .student_preferred import StudentPreferred as StudentPreferred

@@ -20,6 +20,7 @@ from lmpipe.optimize.knn_few_shot import KNNFewShot
 from lmpipe.optimize.labeled_few_shot import LabeledFewShot
 from lmpipe.optimize.layout_search import LayoutSearch
 from lmpipe.optimize.mipro import MIPROv2
+from lmpipe.optimize.playbook import Playbook
 from lmpipe.optimize.random_search import RandomSearch
 from lmpipe.optimize.simba import SIMBA
 from lmpipe.optimize.student_preferred import StudentPreferred
@@ -36,6 +37,7 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     GEPA.name: GEPA,
     SIMBA.name: SIMBA,
     InferRules.name: InferRules,
+    Playbook.name: Playbook,
     Ensemble.name: Ensemble,
     Chain.name: Chain,
     BootstrapFinetune.name: BootstrapFinetune,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lmpipe.errors import RecipeError
@@ -70,7 +70,7 @@ class Ensemble:
     def cost(self, sizes: Sizes) -> Cost:
         search = self.search.cost(sizes)
         runs = search.runs + (1 + self.size) * sizes.val
-        return Cost(runs, search.asks, self.size, pools=search.pools, layouts=search.layouts)
+        return replace(search, runs=runs, per_result=self.size, trainings=())
 
     def settings(self) -> dict[str, Any]:
         search = {"name": self.search.name, **self.search.settings()}

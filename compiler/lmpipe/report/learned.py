@@ -77,6 +77,7 @@ def _predictor(
     choices = {
         "layout": state.layout,
         "constrained": "yes" if state.constrained else "no",
+        "lessons": len(state.lessons) or None,
         "demonstrations": len(state.demos) if state.demos or not retrieval else None,
         "retrieved": retrieval_line(retrieval) if retrieval else None,
         "LM": state.lm,

@@ -69,6 +69,7 @@ def _environment() -> Environment:
         "count": text.count,
         "duration": text.duration,
         "in_order": in_order,
+        "lesson_counts": text.lesson_counts,
         "percent": text.percent,
         "plural": plural,
         "points": text.points,

@@ -57,6 +57,7 @@ class Learned(_Record):
     layout: str
     constrained: bool
     demos: tuple[Any, ...]
+    lessons: tuple[Any, ...] = ()
     retrieval: Pool | None = None
 
 

@@ -105,7 +105,7 @@ def _row(item: records.Candidate, winner: int | None) -> TableRow:
 
 
 def _learned(predictors: Mapping[str, records.Learned]) -> str:
-    """Describe layout, constraint and demonstrations; by predictor where they differ."""
+    """Describe layout, constraint, lessons and demonstrations; by predictor where they differ."""
     described = {path: _choices(learned) for path, learned in predictors.items()}
     if len(set(described.values())) == 1:
         return next(iter(described.values()))
@@ -114,6 +114,8 @@ def _learned(predictors: Mapping[str, records.Learned]) -> str:
 
 def _choices(learned: records.Learned) -> str:
     parts = [learned.layout, "constrained" if learned.constrained else "unconstrained"]
+    if learned.lessons:
+        parts.append(plural(len(learned.lessons), "lesson"))
     if learned.demos or learned.retrieval is None:
         parts.append(plural(len(learned.demos), "demo"))
     if learned.retrieval is not None:

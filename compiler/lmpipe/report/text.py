@@ -13,6 +13,7 @@ from lmpipe.weights.trainer import TrainingProgress
 
 if TYPE_CHECKING:
     from lmpipe.report.records import Test, Training
+    from lmpipe.state.lessons import Lesson
     from lmpipe.state.program_state import AdapterRef, Retrieval
 
 # Shown in a table in place of a missing value.
@@ -86,6 +87,11 @@ def retrieval_line(retrieval: Retrieval) -> str:
     by = f", by embeddings of {retrieval.vectors.embedder}" if retrieval.vectors else ""
     spread = ", balanced over the labels" if retrieval.balanced else ""
     return f"{count(retrieval.k)} nearest of {pool}, per input{by}{spread}"
+
+
+def lesson_counts(lesson: Lesson) -> str:
+    """Say how often a lesson helped and did harm."""
+    return f"helpful {count(lesson.helpful)}, harmful {count(lesson.harmful)}"
 
 
 def weights_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -16,6 +17,7 @@ from lmpipe.errors import ArtifactError
 from lmpipe.foundation.canonical_json import canonical_json, digest, pretty_json
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.vectors import decode_bytes
+from lmpipe.state.lessons import Lesson, with_lessons
 
 STATE_FORMAT = 1
 
@@ -225,6 +227,7 @@ class PredictorState(_Value, frozen=True):
 
     Args:
         instruction: what the LM should do.
+        lessons: what it should also know, learned from runs, in the order of prompts.
         demos: demonstrations in the order in which they are shown.
         layout: the name of the prompt layout.
         constrained: whether outputs are constrained to their types while decoding, if the server
@@ -237,6 +240,8 @@ class PredictorState(_Value, frozen=True):
     """
 
     instruction: str
+    # Not written if there are none, so that states from before this field keep their bytes.
+    lessons: tuple[Lesson, ...] = pydantic.Field(default=(), exclude_if=operator.not_)
     demos: tuple[Demo, ...] = ()
     layout: str = "chat"
     constrained: bool = False
@@ -246,6 +251,11 @@ class PredictorState(_Value, frozen=True):
     retrieval: Retrieval | None = pydantic.Field(default=None, exclude_if=_is_none)
     adapter: AdapterRef | None = pydantic.Field(default=None, exclude_if=_is_none)
     schema_hash: str
+
+    @property
+    def told(self) -> str:
+        """What the LM is told to do: the instruction, then the lessons."""
+        return with_lessons(self.instruction, self.lessons)
 
     def replace(self, **changes: Any) -> PredictorState:
         """Copy it with some fields changed; the copy is validated."""

@@ -6,6 +6,7 @@ from helpers.world import NameColour, TwoSteps
 
 import lmpipe
 from lmpipe.optimize.shared.candidate_names import changes_words, demos_words
+from lmpipe.state.lessons import Lesson
 from lmpipe.state.program_state import Demo, ProgramState, Retrieval
 
 
@@ -46,3 +47,8 @@ def test_changes_are_those_from_the_start() -> None:
     shown = told.map(demos=demos(2))
     assert changes_words(state, shown) == "new instruction for name, 2 demos"
     assert changes_words(one(), one(instruction="Look.")) == "new instruction"
+    taught = shown.replace(describe=shown["describe"].replace(lessons=(Lesson(text="Look."),)))
+    assert changes_words(state, taught) == "new instruction for name, 1 lesson, 2 demos"
+    counted = (Lesson(text="Look.", helpful=1),)
+    recounted = taught.replace(describe=taught["describe"].replace(lessons=counted))
+    assert changes_words(taught, recounted) == "as at the start"

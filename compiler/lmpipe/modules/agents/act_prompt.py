@@ -87,7 +87,7 @@ class ActPrompt(Prompt):
         asked = written_form(spec, native=native)
         form = asked.written
         how = _NATIVE_STEPS if native else f"{_STEPS}\n\nThe tools:\n{described_tools(tools)}"
-        instruction = f"{state.instruction}\n\n{how}"
+        instruction = f"{state.told}\n\n{how}"
         system = Message("system", layout.system(form, instruction))
         render = partial(_render_demo, native=native)
         turns = tuple([render(layout, asked, demo) for demo in state.demos])

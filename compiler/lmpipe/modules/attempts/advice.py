@@ -42,7 +42,7 @@ class AdviseSteps(Signature):
 def describe_steps(program: Module) -> str:
     """Describe the predictors of a program: name, fields and instruction."""
     return "\n\n".join(
-        f"{name}: {spec_text(predictor.spec.describe())}\n{predictor.state_of().instruction}"
+        f"{name}: {spec_text(predictor.spec.describe())}\n{predictor.state_of().told}"
         for name, predictor in program.predictors().items()
     )
 

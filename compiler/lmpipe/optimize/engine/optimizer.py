@@ -51,6 +51,7 @@ class Cost:
             at most one demonstration per training example and predictor.
         layouts: prompt layouts that are tried besides the declared ones; the default ones are of
             one call.
+        texts: other texts than demonstrations that are embedded if there is an embedder.
 
     Raises:
         RecipeError: if a number is out of range.
@@ -62,9 +63,10 @@ class Cost:
     trainings: tuple[TrainingSettings, ...] = ()
     pools: int = 0
     layouts: tuple[str, ...] = ()
+    texts: int = 0
 
     def __post_init__(self) -> None:
-        check_settings(self, "runs", "asks", "pools", minimum=0, integer=True)
+        check_settings(self, "runs", "asks", "pools", "texts", minimum=0, integer=True)
         check_settings(self, "per_result", minimum=1, integer=True)
 
     def __add__(self, other: Cost) -> Cost:
@@ -75,6 +77,7 @@ class Cost:
             self.trainings + other.trainings,
             self.pools + other.pools,
             tuple(dict.fromkeys(self.layouts + other.layouts)),
+            self.texts + other.texts,
         )
 
 

@@ -1,9 +1,9 @@
-"""Embed pools of demonstrations, for predictors that select demonstrations by embeddings."""
+"""Embed pools of demonstrations, for predictors that select them by embeddings, and other texts."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from lmpipe.errors import LMRequestError
@@ -24,7 +24,7 @@ PoolVectors: TypeAlias = Callable[[str, Sequence[Demo]], Vectors]
 
 
 class PoolEmbedder:
-    """Embeds pools within the budget, each text once; without an LM, it embeds nothing."""
+    """Embeds texts within the budget, each of them once; without an LM, it embeds nothing."""
 
     def __init__(self, lm: LM | None, ledger: Ledger, *, concurrency: int) -> None:
         self._lm = lm
@@ -40,7 +40,25 @@ class PoolEmbedder:
             return None
         specs = {path: predictor.spec for path, predictor in predictors.items()}
         pooled = (demo_text(specs[path], demo) for path, pool in pools.items() for demo in pool)
-        texts = [text for text in dict.fromkeys(pooled) if text not in self._known]
+        await self._embed_all(lm, pooled)
+
+        def vectors(path: str, pool: Sequence[Demo]) -> Vectors:
+            found = [self._known[demo_text(specs[path], demo)] for demo in pool]
+            dimension = dimension_of(found[0])
+            return Vectors(embedder=lm.model, dimension=dimension, data=join_vectors(found))
+
+        return vectors
+
+    async def embed_texts(self, texts: Iterable[str]) -> Mapping[str, str] | None:
+        """Embed texts; the result has their encoded vectors, or is None without an embedder."""
+        if self._lm is None:
+            return None
+        asked = tuple(texts)
+        await self._embed_all(self._lm, asked)
+        return {text: self._known[text] for text in asked}
+
+    async def _embed_all(self, lm: LM, asked: Iterable[str]) -> None:
+        texts = [text for text in dict.fromkeys(asked) if text not in self._known]
         try:
             async with asyncio.TaskGroup() as group:
                 for first in range(0, len(texts), TEXTS_PER_REQUEST):
@@ -57,13 +75,6 @@ class PoolEmbedder:
                 f"{lm.model} gives vectors of different lengths, {dimensions[0]} and "
                 f"{dimensions[-1]} numbers: use an embedding model whose vectors can be compared"
             )
-
-        def vectors(path: str, pool: Sequence[Demo]) -> Vectors:
-            found = [self._known[demo_text(specs[path], demo)] for demo in pool]
-            dimension = dimension_of(found[0])
-            return Vectors(embedder=lm.model, dimension=dimension, data=join_vectors(found))
-
-        return vectors
 
     async def _embed_batch(self, lm: LM, texts: Sequence[str]) -> None:
         calls: list[Call] = []

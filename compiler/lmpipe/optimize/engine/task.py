@@ -332,6 +332,15 @@ class Task:
         async with self._turn:
             return await self._ledger.within_time(self._embedder.embed(self.predictors, pools))
 
+    async def embed_texts(self, texts: Sequence[str]) -> Mapping[str, str] | None:
+        """Embed texts, each of them once.
+
+        Returns:
+            Their vectors, encoded as in `foundation.vectors`; None if the recipe has no embedder.
+        """
+        async with self._turn:
+            return await self._ledger.within_time(self._embedder.embed_texts(texts))
+
     async def train_weights(
         self, label: str, rows: Sequence[TrainingRow], settings: TrainingSettings
     ) -> Weights:

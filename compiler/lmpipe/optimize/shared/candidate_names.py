@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmpipe.foundation.plural import plural
+from lmpipe.state.lessons import texts_of
 from lmpipe.state.program_state import PredictorState, ProgramState
 
 
@@ -22,7 +23,7 @@ def changes_words(start: ProgramState, state: ProgramState) -> str:
     """Say in what a state of the same program differs from the start: instructions, demonstrations.
 
     Returns:
-        Words such as `new instruction for name, 2 demos`.
+        Words such as `new instruction for name, 2 demos` or `14 lessons`.
     """
     rewritten = [
         path
@@ -33,6 +34,8 @@ def changes_words(start: ProgramState, state: ProgramState) -> str:
     if rewritten:
         where = f" for {', '.join(rewritten)}" if len(state.predictors) > 1 else ""
         words.append(f"new instruction{where}")
+    if _lessons(state) != _lessons(start):
+        words.append(plural(sum(map(len, _lessons(state))), "lesson"))
     if _demos(state) != _demos(start):
         words.append(demos_words(state))
     return ", ".join(words) or "as at the start"
@@ -44,6 +47,10 @@ def _shown(learned: PredictorState) -> str:
     if near is not None and near.pool:
         words.append(plural(min(near.k, len(near.pool)), "nearest demo"))
     return " and ".join(words) or "no demos"
+
+
+def _lessons(state: ProgramState) -> list[tuple[str, ...]]:
+    return [texts_of(learned.lessons) for learned in state.predictors.values()]
 
 
 def _demos(state: ProgramState) -> list[object]:

@@ -59,7 +59,7 @@ def step_text(path: str, predictor: Predictor) -> str:
 def describe_program(predictors: Mapping[str, Predictor], state: ProgramState) -> str:
     """Describe a program: a paragraph for each predictor with path, signature and instruction."""
     return "\n\n".join(
-        f"{step_text(path, predictor)}\n{state[path].instruction}"
+        f"{step_text(path, predictor)}\n{state[path].told}"
         + (f"\n{predictor.about}" if predictor.about else "")
         for path, predictor in predictors.items()
     )
@@ -77,23 +77,24 @@ def describe_demos(demos: Sequence[Demo]) -> Cases:
     return Cases(tuple(cases), between="\n")
 
 
-def describe_rows(rows: Iterable[Row], path: str, predictors: Iterable[str] = ()) -> Cases:
+def describe_rows(rows: Iterable[Row], path: str | None, predictors: Iterable[str] = ()) -> Cases:
     """Describe whole runs of a program on some examples, to improve one of its predictors.
 
     Each run is shown with all its steps, the tools and searches, the failed checks, and the
     metric's scores and feedback. Of equal steps, one is shown.
 
     Args:
-        path: the predictor to improve; its steps are marked if there are others.
+        path: the predictor to improve, if there is one; its steps are marked if there are others.
         predictors: the paths of the program's predictors, in the order in which to show them.
             Concurrent calls end in any order, so the order of the trace is not used.
     """
-    order = {name: number for number, name in enumerate(dict.fromkeys([*predictors, path]))}
+    own = [] if path is None else [path]
+    order = {name: number for number, name in enumerate(dict.fromkeys([*predictors, *own]))}
     return Cases(tuple(Case(tuple(_run_parts(row, path, order))) for row in rows))
 
 
-def _run_parts(row: Row, path: str, order: Mapping[str, int]) -> Parts:
-    steps: dict[str, dict[tuple[tuple[str, str], ...], None]] = {path: {}}
+def _run_parts(row: Row, path: str | None, order: Mapping[str, int]) -> Parts:
+    steps: dict[str, dict[tuple[tuple[str, str], ...], None]] = {} if path is None else {path: {}}
     for step in row.trace.steps:
         if not step.discarded:
             steps.setdefault(step.predictor, {})[tuple(_step_parts(step))] = None
