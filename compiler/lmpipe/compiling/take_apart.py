@@ -23,9 +23,9 @@ async def take_apart(
 ) -> Ablation | None:
     """Score the result without each of its parts, and the declared program with each one alone.
 
-    Both on up to 100 validation examples that the result was scored on, as many as the rest of the
-    budget allows, the same ones for all parts. Rows that the search knows are not run again, and
-    the states do not become candidates.
+    Both on up to 100 validation examples, as many as the rest of the budget allows, the same ones
+    for all parts. Rows that the search knows are not run again, and the states do not become
+    candidates.
 
     Returns:
         What each part adds; None if the recipe wants no ablation, or the result is the program as
@@ -36,10 +36,12 @@ async def take_apart(
     if not prepared.recipe.ablation or not parts:
         return None
     task.progress.phase = "ablation"
-    known = sorted(task.known(best.state))
-    examples = task.rng("ablation").sample(known, min(len(known), MOST_EXAMPLES))
+    every = range(len(task.val))
+    examples = task.rng("ablation").sample(every, min(len(every), MOST_EXAMPLES))
     scoring = _Scoring(task, prepared, ledger, concurrency, examples)
-    removed, stopped = await scoring.run({f"without {part.name}": part.without for part in parts})
+    # The budget may have ended before the result met all examples.
+    whole_and_rest = {"whole": best.state, **{f"without {p.name}": p.without for p in parts}}
+    removed, stopped = await scoring.run(whole_and_rest)
     if not removed:
         task.note("ablation skipped", message=stopped)
         return Ablation(best.score, (), stopped)
@@ -71,13 +73,15 @@ class _Scoring:
         """Score states, given by name, on as many examples as the budget allows.
 
         Returns:
-            How many of the first examples all states were run on, and why not on all of them.
+            How many of the first examples all states were run on, 0 if they are too few to tell
+            anything, and why not on all of them.
         """
         every, done = len(self.examples), 0
+        least = min(MIN_EXAMPLES, every)
         new = [item for item in dict.fromkeys(states.values()) if not self._knows(item)]
         worst = sum((worst_of(self.task, self.prepared, item) for item in new), Spend())
         room = self.ledger.room(worst)
-        if room is not None and room < (least := min(MIN_EXAMPLES, every)):
+        if room is not None and room < least:
             return 0, self.ledger.shortfall(worst * least)
         # If time is limited, the blocks before the last one count when it is over.
         most = every if self.ledger.budget.seconds is None else self.concurrency
@@ -90,7 +94,7 @@ class _Scoring:
         except (BudgetExhaustedError, LMRequestError, MetricError, CallError) as error:
             # The compile is done: a state that cannot be scored does not make it fail.
             self.task.note("ablation stopped", message=str(error))
-            return done, str(error)
+            return done if done >= least else 0, str(error)
         if done < every:
             return done, f"the budget allowed {done} of {plural(every, 'example')}"
         return done, ""
