@@ -16,6 +16,16 @@ Verdict: TypeAlias = Literal["needed", "not certain", "can be left out", "better
 MOST_EXAMPLES = 100
 
 
+def verdict_on(difference: float, interval: tuple[float, float]) -> Verdict:
+    """Say what a difference and its paired interval mean for a part."""
+    low, high = interval
+    if low > 0:
+        return "needed"
+    if high < 0:
+        return "better without it"
+    return "not certain" if difference > 0 else "can be left out"
+
+
 @dataclass(frozen=True)
 class Effect:
     """How much one part adds to the score, on the same examples with it and without it.
@@ -37,11 +47,7 @@ class Effect:
     @property
     def verdict(self) -> Verdict:
         """What the interval and the difference say of the part."""
-        if self.interval.low > 0:
-            return "needed"
-        if self.interval.high < 0:
-            return "better without it"
-        return "not certain" if self.difference > 0 else "can be left out"
+        return verdict_on(self.difference, (self.interval.low, self.interval.high))
 
     @staticmethod
     def between(present: Evaluation, absent: Evaluation, *, alone: bool = False) -> Effect:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lmpipe.compiling.ablation import Verdict
+from lmpipe.compiling.ablation import Verdict, verdict_on
 from lmpipe.lm.text_form import TextForm
 from lmpipe.state.trace import CheckCounts
 
@@ -186,7 +186,11 @@ class Effect(_Record):
     interval: tuple[Difference, Difference]
     prompt_tokens: float
     examples: Count
-    verdict: Verdict
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval and the difference say of the part."""
+        return verdict_on(self.difference, self.interval)
 
     @property
     def sign(self) -> Sign:
