@@ -41,21 +41,21 @@ async def take_apart(
     scoring = _Scoring(task, prepared, ledger, concurrency, examples)
     # The budget may have ended before the result met all examples.
     whole_and_rest = {"whole": best.state, **{f"without {p.name}": p.without for p in parts}}
-    removed, stopped = await scoring.run(whole_and_rest)
-    if not removed:
-        task.note("ablation skipped", message=stopped)
-        return Ablation(best.score, (), stopped)
+    removed, missing = await scoring.run(whole_and_rest)
     alone = {f"{part.name} alone": part.alone for part in parts if part.alone is not None}
-    added, why = 0, stopped
-    if len(parts) > 1 and alone:
-        if not stopped:
-            added, why = await scoring.run({"as declared": declared, **alone})
-        stopped = stopped or (f"parts alone: {why}" if why else "")
+    added = 0
+    if not missing and len(parts) > 1 and alone:
+        added, missing = await scoring.run({"as declared": declared, **alone})
+        missing = missing and f"parts alone: {missing}"
+    if missing:
+        task.note("ablation incomplete", message=missing)
+    if not removed:
+        return Ablation(best.score, (), missing)
     whole = scoring.evaluation(best.state, removed)
     return Ablation(
         whole.score,
         tuple(_ablated(part, whole, declared, scoring, removed, added) for part in parts),
-        stopped,
+        missing,
     )
 
 
@@ -93,7 +93,6 @@ class _Scoring:
                 done = first + len(block)
         except (BudgetExhaustedError, LMRequestError, MetricError, CallError) as error:
             # The compile is done: a state that cannot be scored does not make it fail.
-            self.task.note("ablation stopped", message=str(error))
             return done if done >= least else 0, str(error)
         if done < every:
             return done, f"the budget allowed {done} of {plural(every, 'example')}"
