@@ -76,6 +76,7 @@ class Study:
             val_size=val,
             test_size=test,
             train_check=0,
+            ablation=False,
             **self.changes,
         )
 

@@ -94,6 +94,7 @@ def recipe(job: Job) -> lmpipe.Recipe:
         student=lmpipe.LM(f"vllm/{options.model}", base_url=options.url, context=CONTEXT),
         seed=options.seed,
         name=options.task,
+        ablation=False,  # the search and the test are compared
     )
     if calls is None:
         return made

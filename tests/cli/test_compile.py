@@ -295,6 +295,25 @@ def test_no_race_scores_all_candidates_on_everything(cli: Cli, folder: Path) -> 
     assert all(candidate["complete"] for candidate in made["validation"])
 
 
+def test_no_ablation_leaves_the_result_whole(cli: Cli, write: Write, folder: Path) -> None:
+    small = "train=things(12), val=things(16, seed=1, start=100), test=None"
+    file = write("small.py", f"recipe = make(name='', ablation=True, {small})")
+    done = cli("compile", file, "--no-ablation", "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout.splitlines()[-1])["ablation"] is None
+    assert manifest(folder)["overrides"] == {"ablation": False}
+
+
+def test_the_dry_run_says_that_the_ablation_gets_what_is_left(cli: Cli, write: Write) -> None:
+    file = write("ablating.py", "recipe = make(name='', ablation=True)")
+    whole = json.loads(cli("compile", file, "--dry-run", "--json").stdout)
+    assert whole["phases"][-1]["phase"] == "parts of the result on validation"
+    others = sum(phase["calls"] for phase in whole["phases"][:-1])
+    for calls, covered in ((others, "all but the last phase"), (whole["total"]["calls"], "all of")):
+        out = cli("compile", file, "--dry-run", f"--budget=calls={calls}").stdout
+        assert f"the budget (calls={calls}) covers {covered}" in out
+
+
 def test_the_dry_run_shows_the_proposer(cli: Cli, write: Write) -> None:
     asks = """
 from dataclasses import dataclass

@@ -36,6 +36,19 @@ def test_show_takes_a_program_file(cli: Cli) -> None:
     assert "layout       chat" in cli("show", "colours.py").stdout
 
 
+def test_show_has_the_table_of_what_did_it(cli: Cli, write: Callable[..., str]) -> None:
+    small = "train=things(12), val=things(16, seed=1, start=100), test=None"
+    search = "optimizer=lmpipe.LabeledFewShot(demos=6)"
+    file = write("small.py", f"recipe = make(name='', ablation=True, {search}, {small})")
+    compiled = cli("compile", file).stdout
+    (run,) = Path("runs").iterdir()
+    shown = cli("show", str(run)).stdout
+    for out in (compiled, shown):
+        (line,) = [line for line in out.splitlines() if line.startswith("demonstrations (6 fixed)")]
+        assert re.search(r"\d+\.\d% +[+-]\d+\.\d \(", line)
+        assert "what did it: " in out
+
+
 RETRIEVING = """
 pool = tuple(lmpipe.Demo(inputs={"thing": f"grass number {n}"}, outputs={"colour": "green"})
              for n in range(1200))

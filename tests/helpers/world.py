@@ -135,6 +135,7 @@ def recipe(**changes: object) -> lmpipe.Recipe:
         student=student(),
         trainer=ScriptedTrainer(),
         name="colours",
+        ablation=False,  # its tests switch it on
     )
     return made.replace(**changes)
 

@@ -163,6 +163,19 @@ def test_the_plan_bounds_what_is_spent(whole: Whole) -> None:
 
 
 @every
+def test_taking_the_result_apart_changes_no_candidate_and_stays_within_the_plan(
+    tmp_path: Path, name: str, whole: Whole
+) -> None:
+    recipe = made(name, ablation=True)
+    run = lmpipe.compile(recipe, runs=tmp_path)
+    assert (run.ablation is None) == (run.state == whole.declared)
+    assert run.ablation is None or run.ablation.parts
+    scored = [(one.path / "candidates.jsonl").read_bytes() for one in (run, whole.run)]
+    assert (program_bytes(run), scored[0]) == (program_bytes(whole.run), scored[1])
+    assert run.account.total.calls <= prepare(recipe).plan().total.calls
+
+
+@every
 @pytest.mark.parametrize("share", [0.5, 0.8])
 def test_a_budget_of_calls_is_never_exceeded(
     tmp_path: Path, name: str, share: float, whole: Whole

@@ -31,6 +31,7 @@ def small_recipe() -> lmpipe.Recipe:
         optimizer=lmpipe.KNNFewShot(k=(2, 4)),
         embedder=embedder,
         train_check=0,
+        ablation=False,
     )
 
 

@@ -23,7 +23,12 @@ SETTINGS = {**SMALL, "gepa": lmpipe.GEPA(runs=40)}
 
 def small_recipe(name: str) -> lmpipe.Recipe:
     return load_recipe("programs/tickets.py").replace(
-        train_size=10, val_size=6, test_size=3, optimizer=SETTINGS[name], train_check=0
+        train_size=10,
+        val_size=6,
+        test_size=3,
+        optimizer=SETTINGS[name],
+        train_check=0,
+        ablation=False,
     )
 
 

@@ -29,7 +29,7 @@ def small_recipe(monkeypatch: pytest.MonkeyPatch) -> lmpipe.Recipe:
         candidates=3, demos=6, bootstrapped=2, threshold=0.75, constrained_share=1.0
     )
     return load_recipe("programs/tickets.py").replace(
-        val_size=12, test_size=16, optimizer=optimizer
+        val_size=12, test_size=16, optimizer=optimizer, ablation=False
     )
 
 

@@ -86,11 +86,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The pages of the sample run and of a run with 10,000 candidates and test rows."""
+    """The pages of the sample run and of a run with an ablation and 10,000 candidates and rows."""
     folders = {name: tmp_path_factory.mktemp("runs") / name for name in ("sample", "large")}
     for folder in folders.values():
         shutil.copytree(SAMPLE, folder)
     enlarge(folders["large"], 10_000)
+    take_apart(folders["large"])
     return {name: write_report(folder) for name, folder in folders.items()}
 
 
@@ -112,6 +113,26 @@ def enlarge(folder: Path, size: int) -> None:
             part = [row for row in rows if row["subject"] == subject]
             if subject.startswith("test "):
                 file.writelines(json.dumps(part[n % len(part)]) + "\n" for n in range(size))
+
+
+def take_apart(folder: Path) -> None:
+    """Put an ablation with one part of each verdict into a run folder."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    found = {
+        "nearest demonstrations": (0.7, 0.1),
+        "layout": (0.02, 0.1),
+        "choice of the nearest": (0.0, 0.05),
+        "a decoding setting with a long name": (-0.2, 0.1),
+    }
+    parts = []
+    for name, (difference, margin) in found.items():
+        interval = [difference - margin, difference + margin]
+        effect = {"score": 0.2, "difference": difference, "interval": interval}
+        effect |= {"prompt_tokens": 1234.0, "examples": 80}
+        learned = "describe: 2 fixed and 8 nearest of 1,200; name: 4 fixed"
+        parts.append({"name": name, "learned": learned, "without": effect, "alone": effect})
+    manifest["ablation"] = {"score": 0.9, "parts": parts, "incomplete": "only 80 of 100"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def opened(browser: Browser, file: Path, **options: Any) -> tuple[Page, list[str]]:

@@ -30,6 +30,7 @@ COMPILE = OneCompile(
         optimizer=lmpipe.RandomSearch(candidates=4, demos=6, bootstrapped=1),
         val=things(16, seed=1, start=100),
         test=things(8, seed=2, start=200),
+        ablation=True,
     )
 )
 

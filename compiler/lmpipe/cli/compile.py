@@ -49,12 +49,16 @@ class RecipeOptions:
     no_race: Annotated[
         bool, typer.Option("--no-race", help="Score every candidate on all validation examples.")
     ] = False
+    no_ablation: Annotated[
+        bool, typer.Option("--no-ablation", help="Do not take the result apart after the test.")
+    ] = False
 
     def add_to(self, changes: Overrides) -> Overrides:
         """Return the changes with those of these options."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         race = False if values.pop("no_race") else None
-        return replace(changes, **values, race=race)
+        ablation = False if values.pop("no_ablation") else None
+        return replace(changes, **values, race=race, ablation=ablation)
 
 
 @with_option_groups
@@ -190,6 +194,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "train": run.train.summary() if run.train else None,
         "validation_estimate": run.validation_estimate,
         "test": run.test.to_json() if run.test else None,
+        "ablation": run.ablation.to_json() if run.ablation else None,
         "overfitting": run.overfitting.to_json() if run.overfitting else None,
         "racing": {"saved": run.racing.runs, "of": run.racing.of},
         "proposals": run.proposals.to_json(),

@@ -92,12 +92,13 @@ class Overrides:
     budget: str | None = None
     seed: int | None = None
     race: bool | None = None
+    ablation: bool | None = None
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Return a copy of a recipe with these changes, or raise InputError."""
         changes: dict[str, Any] = {
             name: value
-            for name in ("optimizer", "train_size", "val_size", "test_size", "seed")
+            for name in ("optimizer", "train_size", "val_size", "test_size", "seed", "ablation")
             if (value := getattr(self, name)) is not None
         }
         if self.race is not None:
@@ -139,6 +140,7 @@ class Overrides:
             test_size=self.test_size,
             seed=self.seed,
             race=self.race,
+            ablation=self.ablation,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def command(where: TargetOptions) -> None:
 
 
 def _show_scores(console: Console, manifest: Manifest) -> None:
-    from lmpipe.report.terminal import say
+    from lmpipe.report.terminal import print_ablation, say
     from lmpipe.report.text import difference_line, percent, standing_line, verdict_line
     from lmpipe.report.view import compiled_last
 
@@ -87,6 +87,9 @@ def _show_scores(console: Console, manifest: Manifest) -> None:
         say(console, verdict_line(test))
     if manifest.overfitting:
         say(console, manifest.overfitting.sentence, style="yellow")
+    if manifest.ablation:
+        say(console)
+        print_ablation(console, manifest.ablation)
 
 
 def _show(

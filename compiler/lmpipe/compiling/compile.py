@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmpipe.compiling.ablation import Ablation
 from lmpipe.compiling.budget_floor import check_budget
 from lmpipe.compiling.declared_instructions import declared_instructions
 from lmpipe.compiling.event_watcher import EventWatcher
@@ -23,6 +24,7 @@ from lmpipe.compiling.run import Run, TestResult, corrected_score, saved_by_raci
 from lmpipe.compiling.run_folder import RunWriter, open_run
 from lmpipe.compiling.run_lock import sole_compile
 from lmpipe.compiling.run_weights import copy_weights
+from lmpipe.compiling.take_apart import take_apart
 from lmpipe.compiling.time_for_test import FinalTestTime
 from lmpipe.compiling.tool_effects import check_effects
 from lmpipe.errors import BudgetExhaustedError
@@ -166,7 +168,11 @@ async def _search(
     recipe, ledger = prepared.recipe, Ledger(prepared.recipe.budget)
     task = _make_task(prepared, ledger, watching, trainings, concurrency)
 
-    def result(test: TestResult | None, train: Evaluation | None, stopped: str) -> Run:
+    test: TestResult | None = None
+    train: Evaluation | None = None
+    ablation: Ablation | None = None
+
+    def result(stopped: str) -> Run:
         return Run(
             program=recipe.program.bind(task.best.state),
             state=task.best.state,
@@ -174,6 +180,7 @@ async def _search(
             candidates=tuple(task.candidates),
             train=train,
             test=test,
+            ablation=ablation,
             validation_estimate=corrected_score(task.candidates, task.best, recipe.seed),
             racing=saved_by_racing(task.candidates),
             proposals=task.proposals,
@@ -188,14 +195,16 @@ async def _search(
         ledger.release()
         test, untested = await run_test(task, prepared, ledger, concurrency=concurrency)
         train, unchecked = await score_on_train(task, prepared, ledger)
+        ablation = await take_apart(task, prepared, ledger, concurrency=concurrency)
     except asyncio.CancelledError:
         if task.scored:
-            run = result(None, None, "interrupted: the best candidate so far, not tested")
+            late = "interrupted after the test"
+            run = result(late if test else "interrupted: the best candidate so far, not tested")
             weights = copy_weights(run.state, trainings, writer.folder)
             writer.finish(run.state, status="interrupted", **run.to_json(), **weights)
         raise asyncio.CancelledError(_stopped(task, writer.folder)) from None
     stopped = untested if test is None and untested else stopped + untested
-    run = result(test, train, "; ".join(filter(None, (stopped, unchecked))))
+    run = result("; ".join(filter(None, (stopped, unchecked))))
     if run.overfitting:
         task.note("overfitting", message=run.overfitting.sentence)
     # Not in the manifest: a replayed or resumed run pays less.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from lmpipe.compiling.plan import baselines
 from lmpipe.compiling.recipe import PreparedRecipe
@@ -18,8 +19,10 @@ from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.engine.worst_case import worst_run
 from lmpipe.state.program_state import ProgramState, to_plain
 
-# A score on fewer training examples is not informative.
-_MIN_EXAMPLES = 8
+T = TypeVar("T")
+
+# A score on fewer examples is not informative.
+MIN_EXAMPLES = 8
 
 
 async def run_test(
@@ -50,10 +53,10 @@ async def _test(
     task.progress.phase = "test"
     states = {**baselines(task.program.state()), "compiled": task.best.state}
     distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
-    worst = sum((_worst(task, prepared, item) for _, item in distinct.values()), Spend())
+    worst = sum((worst_of(task, prepared, item) for _, item in distinct.values()), Spend())
     rows: dict[str, list[Row]] = {key: [] for key in distinct}
     most = len(prepared.test) if ledger.budget.seconds is None else concurrency
-    for first, block in _blocks_that_fit(prepared.test, worst, ledger, most):
+    for first, block in blocks_that_fit(prepared.test, worst, ledger, most):
         new: dict[str, Sequence[Row]] = {}
         try:
             for key, (name, item) in reversed(distinct.items()):
@@ -89,15 +92,15 @@ async def score_on_train(
     if not examples:
         return None, ""
     task.progress.phase = "train"
-    worst = _worst(task, prepared, state)
+    worst = worst_of(task, prepared, state)
     room = ledger.room(worst)
-    if room is not None and room < min(_MIN_EXAMPLES, len(examples)):
+    if room is not None and room < min(MIN_EXAMPLES, len(examples)):
         note = "the budget was too small to score the result on training examples"
         task.note("train score skipped", message=note)
         return None, note
     rows: list[Row] = []
     try:
-        for first, block in _blocks_that_fit(examples, worst, ledger, len(examples)):
+        for first, block in blocks_that_fit(examples, worst, ledger, len(examples)):
             rows += (await task.test("train", state, block, first=first)).rows
     except BudgetExhaustedError as error:
         task.note("train score skipped", message=str(error))
@@ -116,15 +119,15 @@ def is_shown(example: Example, state: ProgramState) -> bool:
     return False
 
 
-def _worst(task: Task, prepared: PreparedRecipe, state: ProgramState) -> Spend:
+def worst_of(task: Task, prepared: PreparedRecipe, state: ProgramState) -> Spend:
     """The maximum spend of one run with a state, and of its metric."""
     lms, metric = prepared.lms, prepared.recipe.metric
     return worst_run(task.program.bind(state), [lms.student], metric, lms.judge, lms.embedder)
 
 
-def _blocks_that_fit(
-    examples: Sequence[Example], worst: Spend, ledger: Ledger, most: int
-) -> Iterator[tuple[int, Sequence[Example]]]:
+def blocks_that_fit(
+    examples: Sequence[T], worst: Spend, ledger: Ledger, most: int
+) -> Iterator[tuple[int, Sequence[T]]]:
     """Yield as many examples as the budget allows, in blocks with the position of their first.
 
     `most` is the maximum number of examples in a block.

@@ -20,7 +20,7 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a compile will do at most.
+    """What a compile will do at most; the ablation gets what the other phases leave of the budget.
 
     The maximum numbers of LM calls are those of one program run, retries included, of the metric
     for one row, and of the proposer in all.
@@ -31,6 +31,7 @@ class Plan:
     result: Phase
     test: Phase
     train_check: Phase | None
+    ablation: Phase | None
     calls_per_run: int
     judge_calls: int
     asks: int
@@ -38,8 +39,14 @@ class Plan:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """All phases, in their order."""
-        check = (self.train_check,) if self.train_check else ()
-        return (self.baselines, self.search, self.result, self.test, *check)
+        last = (self.train_check, self.ablation)
+        return (self.baselines, self.search, self.result, self.test, *filter(None, last))
+
+    @property
+    def before_ablation(self) -> Spend:
+        """The maximum spend of all phases but the ablation."""
+        phases = (phase for phase in self.phases if phase is not self.ablation)
+        return sum((phase.worst for phase in phases), Spend())
 
     @property
     def total(self) -> Spend:

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from lmpipe.compiling.ablation import MOST_EXAMPLES
 from lmpipe.compiling.plan import Phase, Plan, baselines
 from lmpipe.compiling.recipe_checks import check_parts, check_returns
+from lmpipe.compiling.state_parts import most_states
 from lmpipe.data.example import Example
 from lmpipe.data.source import Data, load_examples
 from lmpipe.data.splits import check_disjoint, fingerprint, sample_examples, shuffled, split_off
@@ -86,6 +88,9 @@ class Recipe:
             examples; None scores every candidate on all of them.
         train_check: the number of training examples to score the result on, to compare with
             validation and test and so detect memorized answers; 0 for none.
+        ablation: whether to take the result apart after the test, as far as the budget allows: on
+            up to 100 validation examples, what it loses without each part that was learned, and
+            what each part adds alone.
         train_size: the number of examples to draw from `train`, 1 or more; all by default.
         val_size: the number of examples to draw from `val`, 1 or more; all by default, or a third
             of `train` if `val` is split off. Rows with the same inputs are split off together.
@@ -119,6 +124,7 @@ class Recipe:
     seed: int = 0
     racing: Racing | None = field(default_factory=Racing)
     train_check: int = 32
+    ablation: bool = True
     train_size: int | None = None
     val_size: int | None = None
     test_size: int | None = None
@@ -206,6 +212,8 @@ class PreparedRecipe:
             search += worst_pool(sizes.train * sizes.predictors, lms.embedder) * cost.pools
             search += Spend.worst_case(cost.texts, [lms.embedder])
         checked = per_result * min(recipe.train_check, sizes.train)
+        ablated = most_states(trains=bool(cost.trainings), members=per_result)
+        ablated *= per_result * min(MOST_EXAMPLES, sizes.val)
 
         def phase(label: str, runs: int, results: int = 0) -> Phase:
             return Phase(label, runs + results, run * runs + result_run * results)
@@ -218,6 +226,9 @@ class PreparedRecipe:
                 "baselines and result on test", base * len(self.test), per_result * len(self.test)
             ),
             train_check=phase("the result on train", 0, checked) if recipe.train_check else None,
+            ablation=phase("parts of the result on validation", 0, ablated)
+            if recipe.ablation
+            else None,
             calls_per_run=program.calls_per_run(),
             judge_calls=metric_calls(recipe.metric),
             asks=cost.asks,

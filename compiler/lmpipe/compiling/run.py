@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmpipe.compiling.ablation import Ablation
 from lmpipe.evaluation.overfitting import Overfitting, find_overfitting
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.plural import plural
@@ -71,6 +72,8 @@ class Run:
         train: the winner on training examples that are not in its demonstrations; None if it was
             not scored on them.
         test: the final comparison; None without a test set.
+        ablation: what each part of the result adds; None if the recipe wants none, or the result
+            is the program as declared.
         validation_estimate: the winner's validation score, corrected for being the best of many;
             see `statistics.out_of_bag_estimate`. None if the winner did not meet all examples.
         racing: the program runs that racing saved.
@@ -87,6 +90,7 @@ class Run:
     candidates: Sequence[Candidate]
     train: Evaluation | None
     test: TestResult | None
+    ablation: Ablation | None
     validation_estimate: float | None
     racing: Saved
     proposals: Proposals
@@ -142,6 +146,7 @@ class Run:
             "validation_estimate": self.validation_estimate,
             "train": self.train.summary() if self.train else None,
             "test": self.test.to_json() if self.test else None,
+            "ablation": self.ablation.to_json() if self.ablation else None,
             "overfitting": overfitting.to_json() if overfitting else None,
             "racing": {"saved": self.racing.runs, "of": self.racing.of},
             "proposals": self.proposals.to_json(),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lmpipe.report.records import Candidate, Scores, Test
+from lmpipe.report.records import AblatedPart, Candidate, Scores, Test
 
 # A chart of more candidates is thinned; the best ones so far all stay.
 _MAX_MARKS = 2000
@@ -58,15 +58,28 @@ class SearchChart:
         return any(candidate is item for item in self.improvements)
 
 
+@dataclass(frozen=True)
+class EffectChart:
+    """What each part adds, as a bar from zero with the interval of the difference."""
+
+    scale: Scale
+    parts: Sequence[AblatedPart]
+
+
 def score_chart(test: Test, names: Sequence[str]) -> ScoreChart:
     """Lay out the final comparison; `names` is the order of the programs."""
     scores = [(name, test.scores[name]) for name in names]
-    low, high = min(*test.interval, 0.0), max(*test.interval, 0.0)
-    margin = 0.08 * ((high - low) or 1.0)
     return ScoreChart(
         _score_scale([end for _, item in scores for end in item.interval]),
         scores,
-        Scale(low - margin, high + margin),
+        _difference_scale(test.interval),
+    )
+
+
+def effect_chart(parts: Sequence[AblatedPart]) -> EffectChart:
+    """Lay out what each part adds."""
+    return EffectChart(
+        _difference_scale([end for part in parts for end in part.without.interval]), parts
     )
 
 
@@ -105,6 +118,13 @@ def _score_scale(scores: Sequence[float]) -> Scale:
     step = 2 if end - start > 5 else 1
     ticks = tuple(tick / 10 for tick in range(start, end + 1) if tick % step == 0)
     return Scale(start / 10, end / 10, ticks)
+
+
+def _difference_scale(ends: Sequence[float]) -> Scale:
+    """Return a scale around zero and the ends of intervals of differences."""
+    low, high = min(*ends, 0.0), max(*ends, 0.0)
+    margin = 0.08 * ((high - low) or 1.0)
+    return Scale(low - margin, high + margin)
 
 
 def _count_scale(most: int) -> Scale:

@@ -10,6 +10,7 @@ from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.shorten import shorten
 from lmpipe.report import text
+from lmpipe.report.ablation import make_ablation
 from lmpipe.report.changes import make_changes, make_failures
 from lmpipe.report.learned import make_learned
 from lmpipe.report.overview import make_header, make_result
@@ -43,6 +44,7 @@ def render(run: RunFiles) -> str:
         "manifest": run.manifest,
         "header": make_header(run),
         "result": make_result(run),
+        "ablation": make_ablation(run),
         "search": make_search(run),
         "learned": make_learned(run),
         "changes": make_changes(run),

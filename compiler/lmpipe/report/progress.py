@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 # The phases after the search: each of their steps is one line.
-_FINAL = ("test", "train")
+_FINAL = ("test", "train", "ablation")
 
 
 class ProgressView(WatcherBase):

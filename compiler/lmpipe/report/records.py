@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from lmpipe.compiling.ablation import Verdict, verdict_on
 from lmpipe.lm.text_form import TextForm
 from lmpipe.state.trace import CheckCounts
 
@@ -15,6 +16,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Difference = Annotated[float, Field(ge=-1, le=1)]
 Dollars = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
+
+Sign: TypeAlias = Literal["good", "bad", "unsure"]
+
+
+def _sign(interval: tuple[float, float]) -> Sign:
+    """On which side of zero a whole interval of differences is."""
+    return "good" if interval[0] > 0 else "bad" if interval[1] < 0 else "unsure"
 
 
 class _Record(BaseModel):
@@ -159,9 +167,9 @@ class Test(_Record):
     interval: tuple[Difference, Difference]
 
     @property
-    def verdict(self) -> Literal["good", "bad", "unsure"]:
+    def verdict(self) -> Sign:
         """On which side of zero the whole interval is."""
-        return "good" if self.interval[0] > 0 else "bad" if self.interval[1] < 0 else "unsure"
+        return _sign(self.interval)
 
     @model_validator(mode="after")
     def _has_both(self) -> Self:
@@ -169,6 +177,43 @@ class Test(_Record):
             if name not in self.scores:
                 raise ValueError(f"the score of {name!r} is missing")
         return self
+
+
+class Effect(_Record):
+    """What one part adds to the score on the same examples; see `compiling.ablation.Effect`."""
+
+    score: Share
+    difference: Difference
+    interval: tuple[Difference, Difference]
+    prompt_tokens: float
+    examples: Count
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval and the difference say of the part."""
+        return verdict_on(self.difference, self.interval)
+
+    @property
+    def sign(self) -> Sign:
+        """On which side of zero the whole interval is."""
+        return _sign(self.interval)
+
+
+class AblatedPart(_Record):
+    """A part of the result: what is lost without it, and what it adds alone."""
+
+    name: str
+    learned: str
+    without: Effect
+    alone: Effect | None = None
+
+
+class Ablation(_Record):
+    """The result taken apart; `incomplete` says what is missing."""
+
+    score: Share
+    parts: tuple[AblatedPart, ...]
+    incomplete: str = ""
 
 
 class Signature(_Record):
@@ -293,6 +338,7 @@ class Manifest(_Record):
     train: Scores | None = None
     validation_estimate: Share | None = None
     test: Test | None = None
+    ablation: Ablation | None = None
     overfitting: Overfitting | None = None
     racing: Racing | None = None
     proposals: Proposals | None = None

@@ -45,6 +45,8 @@ from lmpipe.signatures.signature import result_to_json
 if TYPE_CHECKING:
     from lmpipe.compiling.recipe import PreparedRecipe
     from lmpipe.compiling.run import Run
+    from lmpipe.optimize.engine.budget import Budget
+    from lmpipe.report.records import Ablation
 
 # Wide enough that nothing is wrapped in a pipe or a log.
 _PIPED_WIDTH = 200
@@ -84,7 +86,7 @@ def say(console: Console, text: str = "", *, style: str = "") -> None:
 
 def print_run(console: Console, run: Run) -> None:
     """Print the result of a compile: scores, difference, spend."""
-    from lmpipe.report.records import Test
+    from lmpipe.report.records import Ablation, Test
 
     say(console)
     console.print(_score_table(run))
@@ -117,6 +119,28 @@ def print_run(console: Console, run: Run) -> None:
         say(console, f"the search ended early: {run.stopped}", style="yellow")
     say(console, f"spent: {spend_line(run.account.total)} in {duration(run.seconds)}")
     print_account(console, run.account)
+    if run.ablation:
+        say(console)
+        print_ablation(console, Ablation.model_validate(run.ablation.to_json()))
+
+
+def print_ablation(console: Console, ablation: Ablation) -> None:
+    """Print which part of the result did it, with a table of all of its parts."""
+    from lmpipe.report.ablation import ablation_line, ablation_notes, ablation_table
+
+    say(console, f"what did it: {ablation_line(ablation)}")
+    if not ablation.parts:
+        return
+    made = ablation_table(ablation)
+    titles = [column.title for column in made.columns]
+    right = [column.title for column in made.columns if column.kind == "number"]
+    shown = make_table(*titles, right=right)
+    for row in made.rows:
+        lines = (f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in row.cells)
+        shown.add_row(*map(Text, lines))
+    console.print(shown)
+    for note in ablation_notes(ablation):
+        say(console, note, style="dim")
 
 
 def _score_table(run: Run) -> Table:
@@ -171,11 +195,7 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
     """Return the plan of a compile as JSON: its phases, their worst case, and the budget."""
     plan, budget, lms = prepared.plan(), prepared.recipe.budget, prepared.lms
     total = plan.total
-    over = [
-        name
-        for name in ("calls", "tokens", "usd")
-        if (cap := getattr(budget, name)) is not None and getattr(total, name) > cap
-    ]
+    over = _over(budget, plan.before_ablation)
     return {
         "name": prepared.name,
         "data": {name: len(getattr(prepared, name)) for name in ("train", "val", "test")},
@@ -213,7 +233,14 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
         "too_small": budget_problem(prepared),
         "covered": not over,
         "over": over,
+        "ablation_covered": not _over(budget, total),
     }
+
+
+def _over(budget: Budget, worst: Spend) -> list[str]:
+    """Name the limits of a budget that a spend exceeds."""
+    limits = {name: getattr(budget, name) for name in ("calls", "tokens", "usd")}
+    return [name for name, cap in limits.items() if cap is not None and getattr(worst, name) > cap]
 
 
 def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
@@ -283,7 +310,10 @@ def _print_budget(console: Console, plan: Mapping[str, Any]) -> None:
             "tested and saved",
         )
     elif plan["covered"]:
-        say(console, f"the budget ({limits}) covers all of it", style="green")
+        of_it = "all of it"
+        if not plan["ablation_covered"]:
+            of_it = "all but the last phase, which gets what the others leave"
+        say(console, f"the budget ({limits}) covers {of_it}", style="green")
     else:
         say(
             console,

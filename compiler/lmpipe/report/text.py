@@ -46,6 +46,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def signed_count(number: float) -> str:
+    """Format a difference of counts as `+1,234`; less than a half is `0`."""
+    return f"{number:+,.0f}" if abs(number) >= 0.5 else "0"
+
+
 def money(usd: float | None) -> str:
     """Format US dollars, small amounts with more digits; an unknown price (None) is a dash."""
     return NOTHING if usd is None else dollars(usd)

@@ -102,7 +102,7 @@ class Progress:
     """The progress of a compile.
 
     Args:
-        phase: `baselines`, the optimizer's name, or `test`.
+        phase: `baselines`, the optimizer's name, `test`, `train` or `ablation`.
         step: what runs now, such as a candidate's name.
         done: rows of this step that have ended.
         of: all rows of this step.

@@ -165,19 +165,20 @@ class Task:
             await self._score([(state, index) for index in self._order], step=name)
             return self._scoreboard.record(name, state).evaluation
 
-    async def peek(self, pairs: Sequence[Pair]) -> list[Row]:
+    async def peek(self, pairs: Sequence[Pair], *, subject: str = "peek") -> list[Row]:
         """Run states on some validation examples without making them candidates.
 
         Rows that are known are not run again, neither here nor by a later `evaluate`.
 
         Args:
             pairs: states, each with the position of a validation example.
+            subject: the name under which new rows are recorded.
         """
         async with self._turn:
             new = [pair for pair in pairs if not self._scoreboard.has(*pair)]
-            await self._score(new, step="peek")
+            await self._score(new, step=subject.removeprefix(f"{self.progress.phase} "))
         for state, index in new:
-            self._watcher.row("peek", self._scoreboard.rows(state, [index])[0])
+            self._watcher.row(subject, self._scoreboard.rows(state, [index])[0])
         return [self._scoreboard.rows(state, [index])[0] for state, index in pairs]
 
     def known(self, state: ProgramState) -> dict[int, Row]:
