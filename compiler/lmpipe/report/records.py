@@ -14,6 +14,7 @@ Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Difference = Annotated[float, Field(ge=-1, le=1)]
 Dollars = Annotated[float, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 
 
@@ -69,7 +70,8 @@ class CandidateState(_Record):
 class Validated(Scores):
     """A candidate's scores on all or some of the `of` validation examples.
 
-    It is complete, or `stopped` by the end of the budget, or else it was dropped.
+    It is complete, or `stopped` by the end of the budget, or else it was dropped. What one run of
+    it takes is known since there are objectives; without any, there is no weighted score.
     """
 
     number: Count
@@ -77,6 +79,9 @@ class Validated(Scores):
     complete: bool = True
     stopped: bool = False
     of: Count = 0
+    run_tokens: Amount | None = None
+    run_usd: Dollars | None = None
+    weighted_score: float | None = None
 
 
 class Candidate(Validated):
@@ -147,8 +152,18 @@ class FreshSpend(_Record):
     usd: Dollars | None
 
 
+class Weighted(_Record):
+    """The difference of weighted scores, which may leave [-1, 1]."""
+
+    difference: float
+    interval: tuple[float, float]
+
+
 class Test(_Record):
-    """The final comparison: scores by name, and the difference from the better baseline."""
+    """The final comparison: scores by name, and the difference from the better baseline.
+
+    Where the recipe has objectives, the weighted scores decide.
+    """
 
     __test__ = False
 
@@ -156,11 +171,18 @@ class Test(_Record):
     baseline: str
     difference: Difference
     interval: tuple[Difference, Difference]
+    weighted: Weighted | None = None
+
+    @property
+    def deciding(self) -> tuple[float, float]:
+        """The interval that decides."""
+        return self.weighted.interval if self.weighted else self.interval
 
     @property
     def verdict(self) -> Literal["good", "bad", "unsure"]:
-        """On which side of zero the whole interval is."""
-        return "good" if self.interval[0] > 0 else "bad" if self.interval[1] < 0 else "unsure"
+        """On which side of zero the whole interval is that decides."""
+        low, high = self.deciding
+        return "good" if low > 0 else "bad" if high < 0 else "unsure"
 
     @model_validator(mode="after")
     def _has_both(self) -> Self:
@@ -294,6 +316,7 @@ class Manifest(_Record):
     test: Test | None = None
     overfitting: Overfitting | None = None
     racing: Racing | None = None
+    objectives: Mapping[str, Any] | None = None
     proposals: Proposals | None = None
     spend: Spend | None = None
     weights: Mapping[str, Weights] = Field(default_factory=dict)
