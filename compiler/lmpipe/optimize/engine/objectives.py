@@ -83,8 +83,24 @@ class Objectives:
         weighed = self.tokens * tokens / _TOKENS + self.usd * usd * _RUNS
         return weighed / self.score
 
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {weight:g}" for name, weight in asdict(self).items() if weight)
+
+def parse_weights(text: str) -> dict[str, float]:
+    """Read weights by name, such as `score=1,tokens=-0.2`.
+
+    Raises:
+        RecipeError: if the text has another form.
+    """
+    weights: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = part.partition("=")
+        try:
+            weights[name.strip()] = float(value)
+        except ValueError:
+            raise RecipeError(
+                f"objectives {text!r}: cannot read {part!r}: write weights as in "
+                "score=1,tokens=-0.02"
+            ) from None
+    return weights
 
 
 def run_tokens(row: Row) -> int:
