@@ -100,7 +100,7 @@ def test_the_examples_about_code_run(tmp_path: Path) -> None:
 
 def improve(request: Request) -> str:
     """Propose a text for each of the examples about texts."""
-    asked = orjson.loads(request.messages[-1].content)
+    asked = orjson.loads(request.messages[-1].text)
     if "regular expression" in asked["program"]:
         text = "[0-9]{4}"
     elif "neighbours" in asked["cases"]:

@@ -93,6 +93,7 @@ class GepaSearch:
     _asks: int = 0
     _validated_at: int = 0
     _joined: int = 0
+    _raced: set[ProgramState] = field(default_factory=set)
     _rows: dict[ProgramState, dict[int, Row]] = field(default_factory=dict)
     _seen: dict[ProgramState, dict[int, float]] = field(default_factory=dict)
     _parents: dict[ProgramState, tuple[ProgramState, ...]] = field(default_factory=dict)
@@ -328,7 +329,7 @@ class GepaSearch:
         leader = self._leader(pool)
         missing = len(self.task.val) - len(self._known(leader))
         if not missing:
-            if self.promise(leader) > self.task.best.score:
+            if leader not in self._raced and self.promise(leader) > self.task.best.score:
                 await self._race([leader])  # which costs nothing
             return
         if self._left() < missing:
@@ -361,6 +362,7 @@ class GepaSearch:
 
     async def _race(self, states: Sequence[ProgramState]) -> None:
         entries = []
+        self._raced.update(states)
         for state in states:
             if state != self.task.best.state:
                 self._joined += 1

@@ -44,7 +44,7 @@ def found_code(pattern: str, example: lmpipe.Example) -> lmpipe.Score:
 
 
 def question(request: Request) -> dict[str, Any]:
-    asked: dict[str, Any] = orjson.loads(request.messages[-1].content)
+    asked: dict[str, Any] = orjson.loads(request.messages[-1].text)
     return asked
 
 
