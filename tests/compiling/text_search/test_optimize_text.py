@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 import lmpipe
 from lmpipe.cli import app
-from lmpipe.errors import LMRequestError, MetricError, RecipeError
+from lmpipe.errors import LMRequestError, LMUnavailableError, MetricError, RecipeError
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
+from lmpipe.lm.traffic.retry import RetryPolicy
 
 MONTHS = ("may", "june", "july")
 ORDERS = [
@@ -29,6 +30,8 @@ PATTERNS = ("[a-z]+", "(", "[0-9]", "[0-9]{4}")
 
 # The evaluations that were run, not those that came from a cache.
 ran: list[tuple[str, str]] = []
+# Whether a simulator is down; what is not in the code of an evaluator does not tell it from others.
+down = [False]
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +225,33 @@ def test_a_search_that_was_killed_repeats_no_evaluation(tmp_path: Path) -> None:
     assert (again.path / "scores.jsonl").read_bytes() == (
         resumed.path / "scores.jsonl"
     ).read_bytes()
+
+
+async def simulated(text: str, example: lmpipe.Example) -> float:
+    if down[0]:
+        raise LMUnavailableError("the simulator is down")
+    return 1.0
+
+
+def test_an_outage_stops_the_search_and_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"train": TRAIN, "val": VAL, "runs": tmp_path}
+    runtime = Runtime(store=Cache(tmp_path / "cache"), retry=RetryPolicy(attempts=1))
+    monkeypatch.setitem(down, 0, True)
+    with lmpipe.using(runtime=runtime):
+        with pytest.raises(LMUnavailableError, match="the simulator is down"):
+            lmpipe.optimize_text("a", simulated, **settings)
+        down[0] = False
+        assert lmpipe.optimize_text("a", simulated, **settings).score == 1
+
+
+def test_another_objective_is_another_search(tmp_path: Path) -> None:
+    one, other = (search(tmp_path, objective=text) for text in ("Find it.", "Find the code."))
+    hashes = [
+        orjson.loads((run.path / "manifest.json").read_bytes())["recipe"] for run in (one, other)
+    ]
+    assert hashes[0] != hashes[1]
 
 
 def test_another_evaluator_gets_no_scores_of_this_one(tmp_path: Path) -> None:

@@ -147,18 +147,23 @@ class EvaluationMetric:
 
     An evaluator that declares LM calls is run each time, and they are kept and counted in place of
     its scores. Without examples, equal texts are evaluated once in a search.
+
+    Args:
+        lm: runs the evaluator.
+        objective: what the texts are for, which tells searches apart as the evaluator does.
     """
 
-    def __init__(self, lm: EvaluatorLM) -> None:
+    def __init__(self, lm: EvaluatorLM, objective: str = "") -> None:
         self._lm = lm
+        self._objective = objective
         self._evaluator = lm.evaluator
         self._known: dict[bytes, asyncio.Task[Score]] = {}
         self.max_calls = self._evaluator.max_calls or 1
         self.__name__ = self._evaluator.name
 
     def _fingerprint(self) -> Any:
-        """Return what its scores depend on; see `code_fingerprint`."""
-        return self._evaluator.fingerprint
+        """Return what tells it from others; see `code_fingerprint`."""
+        return [self._evaluator.fingerprint, self._objective]
 
     async def __call__(self, example: Example, prediction: Texts, trace: Any = None) -> Score:
         """Evaluate the texts of a run."""

@@ -109,8 +109,9 @@ async def aoptimize_text(
     like an LM call, known by the texts, the example and the code of the function: a search that is
     resumed or replayed repeats none. In budgets it counts as one call.
 
-    An error of the function is a score of 0 with the error as feedback, and is kept too; an
-    `LMUnavailableError` stops the search instead, which the same call then resumes.
+    An error of the function is a score of 0 with the error as feedback, and is kept too. An
+    `LMUnavailableError` is another try instead, and in the end stops the search, which the same
+    call then resumes.
 
     Source: "optimize_anything" of the `gepa` package, with a text in place of a dict, scores in
     [0, 1], and a single task or rows that are split as those of a compile.
@@ -128,9 +129,9 @@ async def aoptimize_text(
         test: examples for the one final comparison with the start; None for no test.
         objective: what the text is for and what it must keep to, in words for the proposer.
         proposer: the LM that writes texts, or its name; the configured LM by default.
-        optimizer: a search for instructions, or its name; GEPA asks for a text, not for an
-            instruction, if it has no proposer of its own. By its name, it takes as many runs as
-            the budget has calls.
+        optimizer: a search for instructions, or its name. GEPA (`lmpipe[gepa]`) asks for a text,
+            not for an instruction, if it has no proposer of its own; by its name, it takes as many
+            runs as the budget of calls allows.
         budget: the maximum spend, evaluations and the proposer's calls together.
         racing: when texts that are behind are dropped before all validation examples; None never.
         seed: the seed of all randomness.
@@ -152,7 +153,7 @@ async def aoptimize_text(
     run = await acompile(
         Recipe(
             program=TextProgram(start, about=objective),
-            metric=EvaluationMetric(lm),
+            metric=EvaluationMetric(lm, objective),
             train=rows["train"],
             val=rows.get("val"),
             test=rows.get("test"),
