@@ -31,7 +31,7 @@ PATTERNS = ("[a-z]+", "(", "[0-9]", "[0-9]{4}")
 # The evaluations that were run, not those that came from a cache.
 ran: list[tuple[str, str]] = []
 # Whether a simulator is down; what is not in the code of an evaluator does not tell it from others.
-down = [False]
+simulator = {"down": False}
 
 
 @pytest.fixture(autouse=True)
@@ -228,7 +228,7 @@ def test_a_search_that_was_killed_repeats_no_evaluation(tmp_path: Path) -> None:
 
 
 async def simulated(text: str, example: lmpipe.Example) -> float:
-    if down[0]:
+    if simulator["down"]:
         raise LMUnavailableError("the simulator is down")
     return 1.0
 
@@ -238,11 +238,11 @@ def test_an_outage_stops_the_search_and_is_not_kept(
 ) -> None:
     settings: dict[str, Any] = {"train": TRAIN, "val": VAL, "runs": tmp_path}
     runtime = Runtime(store=Cache(tmp_path / "cache"), retry=RetryPolicy(attempts=1))
-    monkeypatch.setitem(down, 0, True)
+    monkeypatch.setitem(simulator, "down", True)
     with lmpipe.using(runtime=runtime):
         with pytest.raises(LMUnavailableError, match="the simulator is down"):
             lmpipe.optimize_text("a", simulated, **settings)
-        down[0] = False
+        simulator["down"] = False
         assert lmpipe.optimize_text("a", simulated, **settings).score == 1
 
 
