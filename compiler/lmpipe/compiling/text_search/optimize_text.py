@@ -227,7 +227,8 @@ def _runs_within(calls: int, rows: Mapping[str, Sequence[Example]], batch: int) 
         return 2 * calls
     val = len(rows["val"]) if "val" in rows else len(rows["train"]) // 3
     test = min(2 * len(rows.get("test", ())), calls // 2)
-    return max(1, val + (calls - test - val) * batch // (batch + 1))
+    # A proposal that is tested takes the runs of a mini-batch for its parent and for itself.
+    return max(1, val + (calls - test - val) * 2 * batch // (2 * batch + 1))
 
 
 def _texts_of(start: T, state: ProgramState) -> T:
