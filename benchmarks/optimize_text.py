@@ -16,6 +16,7 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
@@ -79,7 +80,7 @@ def with_lmpipe(world: World, calls: int, *, single: bool) -> Found:
     def on_all(text: str) -> lmpipe.Score:
         return lmpipe.Score(*judge.on_all(text))
 
-    rows = {
+    rows: dict[str, Any] = {
         part: [lmpipe.Example(**row).with_inputs("case") for row in world.rows(part)]
         for part in ("train", "val")
     }
@@ -100,8 +101,7 @@ def with_lmpipe(world: World, calls: int, *, single: bool) -> Found:
 
 def with_gepa(world: World, calls: int, *, single: bool) -> Found:
     """Search with `optimize_anything`, which limits evaluations alone: so as to take all calls."""
-    from gepa import optimize_anything as gepa
-
+    gepa: Any = import_module("gepa.optimize_anything")
     judge, questions = Judge(world), 0
 
     def improve(prompt: str) -> str:
