@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+import orjson
 import pytest
 from helpers.agent_replies import step_in
 from helpers.code_replies import code, outputs
@@ -95,6 +96,28 @@ def test_the_examples_about_code_run(tmp_path: Path) -> None:
     with lmpipe.using(lm=scripted):
         run_examples(examples_of("sandbox.md"), tmp_path)
     assert len(scripted.requests) == len(replies)
+
+
+def improve(request: Request) -> str:
+    """Propose a text for each of the examples about texts."""
+    asked = orjson.loads(request.messages[-1].text)
+    if "regular expression" in asked["program"]:
+        text = "[0-9]{4}"
+    elif "neighbours" in asked["cases"]:
+        text = "1 2 3 4 5 6"
+    else:
+        text = f"{asked['instruction']} {{name}}"
+    return orjson.dumps({"improved_text": text}).decode()
+
+
+def test_the_examples_about_texts_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with lmpipe.using(lm=lmpipe.ScriptedLM(improve)):
+        names = run_examples(examples_of("optimize_text.md"), tmp_path)
+    assert names["run"].best == "[0-9]{4}"
+    assert names["run"].run.test.improved
+    assert names["packed"] == "1 2 3 4 5 6"
+    assert all("{name}" in text for text in names["both"].values())
 
 
 def test_typed_functions_have_a_body_that_type_checkers_accept() -> None:

@@ -7,6 +7,10 @@ from .compiling.compile import compile as compile
 from .compiling.load_run import load as load
 from .compiling.recipe import Recipe as Recipe
 from .compiling.run import Run as Run
+from .compiling.text_search.optimize_text import TextCandidate as TextCandidate
+from .compiling.text_search.optimize_text import TextRun as TextRun
+from .compiling.text_search.optimize_text import aoptimize_text as aoptimize_text
+from .compiling.text_search.optimize_text import optimize_text as optimize_text
 from .data.example import Example as Example
 from .data.reading import read_examples as read_examples
 from .data.source import Source as Source

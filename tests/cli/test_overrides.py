@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from helpers.world import recipe
 
 from lmpipe.cli.options import LMOptions
 from lmpipe.cli.overrides import LMChoice, Overrides, RateOptions, lm_overrides
-from lmpipe.errors import ArtifactError
+from lmpipe.errors import ArtifactError, RecipeError
 
 URL = "http://127.0.0.1:9/v1"
 
@@ -32,6 +33,17 @@ def test_only_what_was_changed_is_stored() -> None:
 def test_an_embedder_has_no_decoding_settings() -> None:
     options = LMOptions(embedder="vllm/e", base_url=[URL], temperature=0.7, max_tokens=9)
     assert lm_overrides(options).embedder == LMChoice(model="vllm/e", base_urls=(URL,))
+
+
+def test_objectives_are_weights_by_name() -> None:
+    changed = Overrides(objectives="tokens=-0.02, usd=-1").apply(recipe())
+    assert changed.objectives == {"tokens": -0.02, "usd": -1}
+
+
+@pytest.mark.parametrize("text", ["tokens", "tokens=few", "calls=-1"])
+def test_objectives_that_cannot_be_read_are_named(text: str) -> None:
+    with pytest.raises(RecipeError, match=text.partition("=")[0]):
+        Overrides(objectives=text).apply(recipe())
 
 
 def test_passwords_in_addresses_are_not_stored() -> None:

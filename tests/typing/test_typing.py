@@ -14,7 +14,7 @@ import lmpipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-_RIGHT = ("agents", "attempts", "code", "doors", "programs", "search", "tools")
+_RIGHT = ("agents", "attempts", "code", "doors", "programs", "search", "texts", "tools")
 RIGHT = [HERE / f"{name}.py" for name in _RIGHT]
 WRONG = [HERE / "wrong.py", HERE / "wrong_attempts.py"]
 

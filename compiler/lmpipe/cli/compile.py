@@ -43,6 +43,12 @@ class RecipeOptions:
     budget: Annotated[
         str | None, typer.Option(metavar="LIMITS", help="Maximum spend: calls=2000,usd=1.")
     ] = None
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEIGHTS", help="Weigh costs against the score: tokens=-0.02,usd=-0.01."
+        ),
+    ] = None
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of all random choices.")] = (
         None
     )

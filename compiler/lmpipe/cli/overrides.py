@@ -17,6 +17,7 @@ from lmpipe.errors import ArtifactError, ConfigError, RecipeError
 from lmpipe.foundation.redaction import public_url
 from lmpipe.lm.lm import LM
 from lmpipe.optimize.engine.budget import Budget
+from lmpipe.optimize.engine.objectives import parse_weights
 from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.settings import configured_lm
 from lmpipe.signatures.signature_spec import first_problem
@@ -90,6 +91,7 @@ class Overrides:
     val_size: int | None = None
     test_size: int | None = None
     budget: str | None = None
+    objectives: str | None = None
     seed: int | None = None
     race: bool | None = None
     ablation: bool | None = None
@@ -105,6 +107,8 @@ class Overrides:
             changes["racing"] = (recipe.racing or Racing()) if self.race else None
         if self.budget is not None:
             changes["budget"] = Budget.parse(self.budget)
+        if self.objectives is not None:
+            changes["objectives"] = parse_weights(self.objectives)
         changes |= {role: choice.lm() for role in _ROLES if (choice := getattr(self, role))}
         changed = self._with_rates(recipe.replace(**changes, **self._data(recipe)))
         if self.trainer is None:
@@ -138,6 +142,7 @@ class Overrides:
             train_size=self.train_size,
             val_size=self.val_size,
             test_size=self.test_size,
+            objectives=self.objectives,
             seed=self.seed,
             race=self.race,
             ablation=self.ablation,

@@ -54,8 +54,15 @@ def command(where: TargetOptions) -> None:
 
 
 def _show_scores(console: Console, manifest: Manifest) -> None:
+    from lmpipe.report.front import front_table
     from lmpipe.report.terminal import print_ablation, say
-    from lmpipe.report.text import difference_line, percent, standing_line, verdict_line
+    from lmpipe.report.text import (
+        difference_line,
+        objectives_line,
+        percent,
+        standing_line,
+        verdict_line,
+    )
     from lmpipe.report.view import compiled_last
 
     say(
@@ -87,6 +94,11 @@ def _show_scores(console: Console, manifest: Manifest) -> None:
         say(console, verdict_line(test))
     if manifest.overfitting:
         say(console, manifest.overfitting.sentence, style="yellow")
+    if manifest.objectives:
+        say(console, f"objectives: {objectives_line(manifest.objectives)}")
+    if (table := front_table(manifest)) is not None:
+        say(console)
+        console.print(table)
     if manifest.ablation:
         say(console)
         print_ablation(console, manifest.ablation)

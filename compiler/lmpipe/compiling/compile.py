@@ -239,6 +239,7 @@ def _make_task(
         watcher=Watchers([*watching.members, test_time]),
         teacher_program=recipe.teacher_program,
         racing=recipe.racing,
+        objectives=prepared.objectives,
         trainings=trainings,
         concurrency=concurrency,
     )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from operator import sub
+from statistics import fmean
 from typing import TypeVar
 
 from lmpipe.compiling.plan import baselines
 from lmpipe.compiling.recipe import PreparedRecipe
-from lmpipe.compiling.run import TestResult
+from lmpipe.compiling.run import Difference, TestResult
 from lmpipe.data.example import Example, jsonable
 from lmpipe.errors import BudgetExhaustedError
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.canonical_json import canonical_json
-from lmpipe.foundation.statistics import paired_interval
+from lmpipe.foundation.statistics import difference_interval, paired_interval
 from lmpipe.lm.spend import Spend
 from lmpipe.optimize.engine.budget import Ledger
+from lmpipe.optimize.engine.objectives import Objectives
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.engine.worst_case import worst_run
 from lmpipe.state.program_state import ProgramState, to_plain
@@ -70,12 +74,27 @@ async def _test(
             rows[key] += found
     by_state = {key: Evaluation(tuple(tested)) for key, tested in rows.items()}
     evaluations = {name: by_state[item.hash] for name, item in states.items()}
+    return compare(evaluations, prepared.objectives)
+
+
+def compare(
+    evaluations: Mapping[str, Evaluation], objectives: Objectives | None = None
+) -> TestResult:
+    """Compare `compiled` with the better of the other evaluations, on the same examples."""
+    values = {name: found.values for name, found in evaluations.items()}
+    weighted = values
+    if objectives is not None:
+        weigh = objectives.weighted_score
+        weighted = {name: tuple(map(weigh, found.rows)) for name, found in evaluations.items()}
     names = [name for name in evaluations if name != "compiled"]
-    baseline = max(names, key=lambda name: evaluations[name].score)
-    pairs = zip(evaluations["compiled"].values, evaluations[baseline].values, strict=True)
-    differences = [after - before for after, before in pairs]
+    baseline = max(names, key=lambda name: sum(weighted[name]))
+    differences = list(map(sub, values["compiled"], values[baseline]))
     difference = sum(differences) / len(differences)
-    return TestResult(evaluations, baseline, difference, paired_interval(differences))
+    tested = TestResult(evaluations, baseline, difference, paired_interval(differences))
+    if objectives is None:
+        return tested
+    apart = list(map(sub, weighted["compiled"], weighted[baseline]))
+    return replace(tested, weighted=Difference(fmean(apart), difference_interval(apart)))
 
 
 async def score_on_train(

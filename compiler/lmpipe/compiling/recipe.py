@@ -29,6 +29,7 @@ from lmpipe.modules.module import Module, Predictor
 from lmpipe.modules.retrieve import Retrieve
 from lmpipe.optimize.by_name import optimizer_named
 from lmpipe.optimize.engine.budget import Budget
+from lmpipe.optimize.engine.objectives import Objectives
 from lmpipe.optimize.engine.optimizer import Optimizer, Sizes
 from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.optimize.engine.roles import LMRoles
@@ -86,6 +87,11 @@ class Recipe:
         seed: the seed of all randomness, 0 or more.
         racing: when candidates that are behind are dropped before they have met all validation
             examples; None scores every candidate on all of them.
+        objectives: what a candidate is compared by, as weights by name: `score`, the metric's score
+            (1 by default); `tokens`, 1,000 tokens of a run; `usd`, a dollar for 1,000 runs. With
+            `{"score": 1, "tokens": -0.02}`, 1,000 tokens more must bring two points. Calls of the
+            metric do not count; see `Objectives`. None compares scores; of equal ones, that with
+            the fewest tokens wins.
         train_check: the number of training examples to score the result on, to compare with
             validation and test and so detect memorized answers; 0 for none.
         ablation: whether to take the result apart after the test, as far as the budget allows: on
@@ -123,6 +129,7 @@ class Recipe:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     racing: Racing | None = field(default_factory=Racing)
+    objectives: Mapping[str, float] | None = None
     train_check: int = 32
     ablation: bool = True
     train_size: int | None = None
@@ -179,6 +186,11 @@ class PreparedRecipe:
         if role in self.named:
             return "recipe"
         return "default" if getattr(self.lms, role) is DEFAULT_LM else "configured"
+
+    @property
+    def objectives(self) -> Objectives | None:
+        """What candidates are compared by; None compares their scores."""
+        return Objectives.of(self.recipe.objectives)
 
     @property
     def sizes(self) -> Sizes:
@@ -277,7 +289,10 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
         embedder=recipe.embedder or embedder_of(recipe.program, recipe.teacher_program),
     )
     if recipe.budget.usd is not None:
-        _check_prices(recipe, lms)
+        _check_prices(recipe, _role_lms(recipe, lms), "the budget is in dollars")
+    if (recipe.objectives or {}).get("usd"):
+        run_lms = [lms.student, *filter(None, [lms.embedder]), *search_embedders(recipe.program)]
+        _check_prices(recipe, run_lms, "the objectives weigh dollars")
     identity = _identity(recipe, optimizer, lms, {"train": train, "val": val, "test": test})
     return PreparedRecipe(
         recipe=recipe,
@@ -305,17 +320,17 @@ def _check_uses(recipe: Recipe) -> None:
         )
 
 
-def _check_prices(recipe: Recipe, lms: LMRoles) -> None:
-    """Refuse LMs without a known price, which a budget in dollars could not limit."""
+def _check_prices(recipe: Recipe, lms: Sequence[LM], why: str) -> None:
+    """Refuse LMs without a known price, whose calls could not be counted in dollars."""
     own = [*own_lms(recipe.program).items(), *extractors(recipe.program).items()]
     problems = {
         **{f"{path} uses {lm.model} without a price": lm for path, lm in own},
-        **{f"the price of {lm.model} is unknown": lm for lm in _role_lms(recipe, lms)},
+        **{f"the price of {lm.model} is unknown": lm for lm in lms},
     }
     for problem, lm in problems.items():
         if price_of(lm) is None:
             raise RecipeError(
-                f"the budget is in dollars and {problem}: give it as LM(…, price=(dollars per "
+                f"{why} and {problem}: give it as LM(…, price=(dollars per "
                 "million prompt tokens, per million completion tokens))"
             )
 
@@ -388,7 +403,20 @@ def _identity(
         "seed": recipe.seed,
         "race": asdict(recipe.racing) if recipe.racing else False,
         "train_check": recipe.train_check,
+        **_identity_of_objectives(recipe, lms),
     }
+
+
+def _identity_of_objectives(recipe: Recipe, lms: LMRoles) -> dict[str, Any]:
+    objectives = Objectives.of(recipe.objectives)
+    if objectives is None:
+        return {}
+    described: dict[str, Any] = asdict(objectives)
+    if objectives.usd:  # prices then decide which candidate is the best
+        own = [*own_lms(recipe.program).values(), *extractors(recipe.program).values()]
+        prices = [price_of(lm) for lm in [lms.student, *own]]
+        described["prices"] = [price.to_json() if price else None for price in prices]
+    return {"objectives": described}
 
 
 def _program_identity(program: Module) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lmpipe.foundation.shorten import short_repr
 from lmpipe.modules.declared import declared_program
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Budget
+from lmpipe.optimize.engine.objectives import Objectives
 from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.serving.spec import ServerSpec
 
@@ -30,6 +31,7 @@ def check_parts(recipe: Recipe) -> None:
         raise _wrong("budget", recipe.budget, "lmpipe.Budget(…), such as Budget(calls=2000)")
     if not isinstance(recipe.racing, Racing | None):
         raise _wrong("racing", recipe.racing, "lmpipe.Racing(…) or None")
+    Objectives.of(recipe.objectives)  # checks them
     optimizer: Any = recipe.optimizer
     if isinstance(optimizer, type):
         raise _wrong("optimizer", optimizer, f"an instance, such as {optimizer.__name__}()")

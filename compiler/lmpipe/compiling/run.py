@@ -20,6 +20,17 @@ from lmpipe.state.program_state import ProgramState
 
 
 @dataclass(frozen=True)
+class Difference:
+    """The mean of a difference, with its paired 95 % confidence interval."""
+
+    mean: float
+    interval: Interval
+
+    def to_json(self) -> dict[str, Any]:
+        return {"difference": self.mean, "interval": [self.interval.low, self.interval.high]}
+
+
+@dataclass(frozen=True)
 class TestResult:
     """The final comparison, on examples that no optimizer saw.
 
@@ -28,6 +39,7 @@ class TestResult:
         baseline: the name of the better baseline.
         difference: the score of the compiled program minus that of the baseline.
         interval: the paired 95 % confidence interval of the difference.
+        weighted: the same of their weighted scores, if the recipe has objectives.
     """
 
     __test__ = False  # pytest would take the class for a test case
@@ -36,11 +48,15 @@ class TestResult:
     baseline: str
     difference: float
     interval: Interval
+    weighted: Difference | None = None
 
     @property
     def improved(self) -> bool:
-        """Whether the compiled program is better: the whole interval is above 0."""
-        return self.interval.low > 0
+        """Whether the compiled program is better: the whole interval is above 0.
+
+        If the recipe has objectives, it is the interval of the difference of their weighted scores.
+        """
+        return (self.weighted.interval if self.weighted else self.interval).low > 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -49,6 +65,7 @@ class TestResult:
             "difference": self.difference,
             "interval": [self.interval.low, self.interval.high],
             "improved": self.improved,
+            **({"weighted": self.weighted.to_json()} if self.weighted else {}),
         }
 
 
@@ -140,6 +157,7 @@ class Run:
                     "name": candidate.name,
                     **candidate.standing(),
                     **candidate.evaluation.summary(),
+                    **candidate.per_run(),
                 }
                 for candidate in self.candidates
             ],
@@ -172,6 +190,8 @@ def corrected_score(candidates: Sequence[Candidate], best: Candidate, seed: int)
     """
     if not best.complete:
         return None
-    # Of equal scores the shortest prompts win, as in `Candidate.rank`.
-    complete = sorted((item for item in candidates if item.complete), key=lambda c: c.prompt_tokens)
-    return out_of_bag_estimate([item.evaluation.values for item in complete], seed=seed)
+    # Of equal ones the run of fewest tokens wins, as in `Candidate.rank`.
+    complete = sorted((item for item in candidates if item.complete), key=lambda c: c.run_tokens)
+    chosen_by = [item.weighted_scores for item in complete] if best.objectives else None
+    scores = [item.evaluation.values for item in complete]
+    return out_of_bag_estimate(scores, seed=seed, chosen_by=chosen_by)

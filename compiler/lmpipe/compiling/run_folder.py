@@ -200,6 +200,7 @@ class RunWriter:
             "best": best,
             **standing,
             **evaluation.summary(),
+            **candidate.per_run(),
             "spend": evaluation.spend.to_json(),
         }
         self._append("candidates.jsonl", line)

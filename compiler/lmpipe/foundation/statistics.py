@@ -68,6 +68,18 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> I
     return Interval(max(-1.0, mean - half), min(1.0, mean + half))
 
 
+def difference_interval(differences: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Compute `paired_interval` for values that may leave [0, 1], such as scores less costs.
+
+    If a difference is larger than 1, the largest takes the place of 1.
+    """
+    span = max(1.0, *map(abs, differences))
+    if span == 1.0:
+        return paired_interval(differences, confidence)
+    scaled = paired_interval([difference / span for difference in differences], confidence)
+    return Interval(span * scaled.low, span * scaled.high)
+
+
 def two_sample_interval(
     first: Sequence[float], second: Sequence[float], confidence: float = 0.95
 ) -> Interval:
@@ -86,7 +98,11 @@ def two_sample_interval(
 
 
 def out_of_bag_estimate(
-    candidates: Sequence[Sequence[float]], *, seed: int, resamples: int = 500
+    candidates: Sequence[Sequence[float]],
+    *,
+    seed: int,
+    resamples: int = 500,
+    chosen_by: Sequence[Sequence[float]] | None = None,
 ) -> float:
     """Estimate the score of the best of several candidates on new rows.
 
@@ -100,6 +116,8 @@ def out_of_bag_estimate(
     Args:
         candidates: each candidate's scores on the same rows, in order of preference: the first of
             several equal candidates is selected.
+        chosen_by: the values by which the best was selected, in the same order, if those were not
+            the scores.
     """
     sizes = {len(scores) for scores in candidates}
     if len(sizes) != 1 or sizes == {0}:
@@ -109,8 +127,10 @@ def out_of_bag_estimate(
         )
     import numpy as np
 
-    winner = max(range(len(candidates)), key=lambda i: math.fsum(candidates[i]))
+    values = candidates if chosen_by is None else chosen_by
+    winner = max(range(len(values)), key=lambda i: math.fsum(values[i]))
     table = np.array(candidates, dtype=np.float64)
+    chosen_table = table if chosen_by is None else np.array(values, dtype=np.float64)
     rows = sizes.pop()
     # The draws of random.Random(seed).choices, in a third of the time: numpy continues from the
     # state of Python's generator, and both make the same numbers of it.
@@ -123,7 +143,7 @@ def out_of_bag_estimate(
     # Summed row by row: the order of the additions, and so their rounding and the choice among
     # equal candidates, is the same on every machine.
     totals = np.zeros((resamples, len(candidates)))
-    for drawn, scores in zip(counts.T, table.T, strict=True):
+    for drawn, scores in zip(counts.T, chosen_table.T, strict=True):
         totals += drawn[:, None] * scores
     gains = table - table[winner]
     shifts = []

@@ -20,7 +20,7 @@ from lmpipe.lm.request import Request
 # Fields that carry a constraint.
 _CONSTRAINTS = ("response_format", "structured_outputs", "grammar")
 # Providers that are asked without litellm.
-_DIRECT = ("openai", "vllm", "local", "scripted")
+_DIRECT = ("openai", "vllm", "local", "scripted", "evaluator")
 _MOST_LMS = 256
 
 # Its name, its address and whether it is asked to think: models refuse more while they think.

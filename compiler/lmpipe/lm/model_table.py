@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lmpipe.lm.lm import LM
 
 # LMs that run inside this process cost nothing.
-EMBEDDED = ("local", "scripted")
+EMBEDDED = ("local", "scripted", "evaluator")
 # Providers of models on servers of the user, whose contexts may be small.
 SELF_HOSTED = ("vllm", "hosted_vllm", "ollama", "ollama_chat", "lm_studio", "llamafile", "lemonade")
 

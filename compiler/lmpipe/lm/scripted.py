@@ -16,7 +16,7 @@ from lmpipe.foundation.shorten import short_repr
 from lmpipe.foundation.vectors import encode_vector
 from lmpipe.lm.code_fingerprint import code_fingerprint
 from lmpipe.lm.listener import ThoughtsListener, ToolCallsListener
-from lmpipe.lm.lm import LM
+from lmpipe.lm.python_lm import PythonLM
 from lmpipe.lm.reasoning import split_reasoning
 from lmpipe.lm.request import Reply, Request
 from lmpipe.state.usage import Usage
@@ -26,7 +26,7 @@ _DIMENSIONS = 64
 Script = Callable[[Request], str | Reply] | Sequence[str | Reply]
 
 
-class ScriptedLM(LM):
+class ScriptedLM(PythonLM):
     """An LM that replies from a script: instant, offline and deterministic.
 
     As an embedder it returns vectors that are more similar the more words two texts share.
@@ -82,6 +82,10 @@ class ScriptedLM(LM):
         replies = [] if callable(script) else [_plain(reply) for reply in script]
         return {**super().identity(), "script": digest(replies)}
 
+    @property
+    def replier(self) -> object:
+        return self.requests
+
     async def complete(self, request: Request) -> Reply:
         """Reply to a request, like a provider."""
         self.requests.append(request)
@@ -128,32 +132,6 @@ class ScriptedLM(LM):
             Reply(encode_vector(self.vectors(text)), usage=Usage(len(text.split())))
             for text in texts
         ]
-
-    async def aclose(self) -> None:
-        """Do nothing: there is nothing to release."""
-
-
-class ScriptedProvider:
-    """The way to a scripted LM."""
-
-    def __init__(self, lm: ScriptedLM) -> None:
-        self._lm = lm
-
-    async def complete(self, request: Request) -> Reply:
-        """Reply from the script."""
-        return await self._lm.complete(request)
-
-    async def stream(self, request: Request, on_text: Callable[[str], None]) -> Reply:
-        """Reply like `complete`, and pass on the text word by word."""
-        return await self._lm.complete_in_pieces(request, on_text)
-
-    async def embed(self, request: Request) -> list[Reply]:
-        """Return one reply with a vector per text."""
-        return await self._lm.embed(request)
-
-    async def aclose(self) -> None:
-        """Release what a subclass holds."""
-        await self._lm.aclose()
 
 
 def _source(*functions: object) -> str:

@@ -93,6 +93,7 @@ class GepaSearch:
     _asks: int = 0
     _validated_at: int = 0
     _joined: int = 0
+    _raced: set[ProgramState] = field(default_factory=set)
     _rows: dict[ProgramState, dict[int, Row]] = field(default_factory=dict)
     _seen: dict[ProgramState, dict[int, float]] = field(default_factory=dict)
     _parents: dict[ProgramState, tuple[ProgramState, ...]] = field(default_factory=dict)
@@ -237,7 +238,8 @@ class GepaSearch:
             one.accepted = True
         elif len(pairs) >= self._longest or self._left() < more:
             whole = len(pairs) == len(self.task.train)
-            one.accepted = whole and sign_test(pairs) <= _LAST_LEVEL
+            # A single task leaves nothing to chance but what its score does.
+            one.accepted = whole and (len(pairs) == 1 or sign_test(pairs) <= _LAST_LEVEL)
 
     def _price(self, one: Proposal) -> float:
         grown = _length(one.child) - _length(one.parent)
@@ -326,7 +328,11 @@ class GepaSearch:
         """Race the most promising of the pool on all validation examples, if that is worth it."""
         leader = self._leader(pool)
         missing = len(self.task.val) - len(self._known(leader))
-        if not missing or self._left() < missing:
+        if not missing:
+            if leader not in self._raced and self.promise(leader) > self.task.best.score:
+                await self._race([leader])  # which costs nothing
+            return
+        if self._left() < missing:
             return
         lead = self.promise(leader) - self.task.best.score
         worth = lead * (self.runs - self._validated_at) >= _WORTH * missing
@@ -356,6 +362,7 @@ class GepaSearch:
 
     async def _race(self, states: Sequence[ProgramState]) -> None:
         entries = []
+        self._raced.update(states)
         for state in states:
             if state != self.task.best.state:
                 self._joined += 1

@@ -66,6 +66,20 @@ class EffectChart:
     parts: Sequence[AblatedPart]
 
 
+@dataclass(frozen=True)
+class FrontChart:
+    """Validation scores (`y`) against the tokens of a run (`x`), for complete candidates.
+
+    The front is in the order of its tokens; `others` are not on it. `winner` is a number.
+    """
+
+    x: Scale
+    y: Scale
+    front: Sequence[Candidate]
+    others: Sequence[Candidate]
+    winner: int | None
+
+
 def score_chart(test: Test, names: Sequence[str]) -> ScoreChart:
     """Lay out the final comparison; `names` is the order of the programs."""
     scores = [(name, test.scores[name]) for name in names]
@@ -98,6 +112,26 @@ def search_chart(candidates: Sequence[Candidate]) -> SearchChart:
         [item for item in shown if item.complete],
         [item for item in shown if not item.complete],
         improvements,
+    )
+
+
+def front_chart(
+    candidates: Sequence[Candidate], front: Sequence[Candidate], winner: int | None
+) -> FrontChart:
+    """Lay out the front of score against tokens."""
+    complete = [item for item in candidates if item.complete and item.run_tokens is not None]
+    numbers = {item.number for item in front}
+    step = -(-len(complete) // _MAX_MARKS)
+    others = [item for item in complete if item.number not in numbers]
+    shown = [
+        item for place, item in enumerate(others) if place % step == 0 or item.number == winner
+    ]
+    return FrontChart(
+        _count_scale(math.ceil(max(item.run_tokens or 0.0 for item in complete)) or 1),
+        _score_scale([item.score for item in complete]),
+        front,
+        shown,
+        winner,
     )
 
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from lmpipe.report import records
 from lmpipe.report.chart_layout import ScoreChart, score_chart
 from lmpipe.report.run_files import RunFiles
-from lmpipe.report.text import correction_line, count, percent, percent_range, proposals_line
+from lmpipe.report.text import (
+    correction_line,
+    count,
+    objectives_line,
+    percent,
+    percent_range,
+    proposals_line,
+)
 from lmpipe.report.view import Cell, Column, Table, TableRow, cells, compiled_last, present
 
 
@@ -47,6 +54,7 @@ def make_header(run: RunFiles) -> dict[str, str]:
             "examples": ", ".join(sizes),
             "seed": manifest.seed,
             "metric": manifest.metric.name,
+            "objectives": manifest.objectives and objectives_line(manifest.objectives),
         }
     )
 

@@ -12,6 +12,7 @@ from lmpipe.foundation.shorten import shorten
 from lmpipe.report import text
 from lmpipe.report.ablation import make_ablation
 from lmpipe.report.changes import make_changes, make_failures
+from lmpipe.report.front import make_front
 from lmpipe.report.learned import make_learned
 from lmpipe.report.overview import make_header, make_result
 from lmpipe.report.provenance import make_provenance, make_spend
@@ -46,6 +47,7 @@ def render(run: RunFiles) -> str:
         "result": make_result(run),
         "ablation": make_ablation(run),
         "search": make_search(run),
+        "front": make_front(run),
         "learned": make_learned(run),
         "changes": make_changes(run),
         "failures": make_failures(run),
@@ -81,5 +83,6 @@ def _environment() -> Environment:
         "standing": text.standing_line,
         "value": value_text,
         "verdict": text.verdict_line,
+        "weighted": text.weighted_words,
     }
     return environment

@@ -15,6 +15,7 @@ Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Difference = Annotated[float, Field(ge=-1, le=1)]
 Dollars = Annotated[float, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 
 Sign: TypeAlias = Literal["good", "bad", "unsure"]
@@ -78,7 +79,8 @@ class CandidateState(_Record):
 class Validated(Scores):
     """A candidate's scores on all or some of the `of` validation examples.
 
-    It is complete, or `stopped` by the end of the budget, or else it was dropped.
+    It is complete, or `stopped` by the end of the budget, or else it was dropped. What one run of
+    it takes is known since there are objectives; without any, there is no weighted score.
     """
 
     number: Count
@@ -86,6 +88,9 @@ class Validated(Scores):
     complete: bool = True
     stopped: bool = False
     of: Count = 0
+    run_tokens: Amount | None = None
+    run_usd: Dollars | None = None
+    weighted_score: float | None = None
 
 
 class Candidate(Validated):
@@ -156,8 +161,18 @@ class FreshSpend(_Record):
     usd: Dollars | None
 
 
+class Weighted(_Record):
+    """The difference of weighted scores, which may leave [-1, 1]."""
+
+    difference: float
+    interval: tuple[float, float]
+
+
 class Test(_Record):
-    """The final comparison: scores by name, and the difference from the better baseline."""
+    """The final comparison: scores by name, and the difference from the better baseline.
+
+    Where the recipe has objectives, the weighted scores decide.
+    """
 
     __test__ = False
 
@@ -165,11 +180,17 @@ class Test(_Record):
     baseline: str
     difference: Difference
     interval: tuple[Difference, Difference]
+    weighted: Weighted | None = None
+
+    @property
+    def deciding(self) -> tuple[float, float]:
+        """The interval that decides."""
+        return self.weighted.interval if self.weighted else self.interval
 
     @property
     def verdict(self) -> Sign:
-        """On which side of zero the whole interval is."""
-        return _sign(self.interval)
+        """On which side of zero the whole interval is that decides."""
+        return _sign(self.deciding)
 
     @model_validator(mode="after")
     def _has_both(self) -> Self:
@@ -341,6 +362,7 @@ class Manifest(_Record):
     ablation: Ablation | None = None
     overfitting: Overfitting | None = None
     racing: Racing | None = None
+    objectives: Mapping[str, Any] | None = None
     proposals: Proposals | None = None
     spend: Spend | None = None
     weights: Mapping[str, Weights] = Field(default_factory=dict)

@@ -32,6 +32,7 @@ _COLUMNS = (
     Column("95 % interval", "number"),
     Column("failures", "short"),
     Column("LM calls", "number"),
+    Column("tokens per run", "number"),
     Column("dollars", "number"),
 )
 
@@ -50,7 +51,7 @@ def make_search(run: RunFiles) -> Search | None:
     """Describe the search; None if no candidate was scored."""
     if not run.candidates:
         return None
-    ranked = sorted(run.candidates, key=lambda item: (not item.complete, -item.score, item.number))
+    ranked = sorted(run.candidates, key=_rank)
     winner = run.manifest.best.number if run.manifest.best else None
     shown = ranked[:_MAX_ROWS]
     shown += [item for item in ranked[_MAX_ROWS:] if item.number == winner]
@@ -61,6 +62,12 @@ def make_search(run: RunFiles) -> Search | None:
         Table("Candidates", _COLUMNS, tuple(_row(item, winner) for item in shown)),
         len(ranked) - len(shown),
     )
+
+
+def _rank(item: records.Candidate) -> tuple[bool, float, float, int]:
+    """Sort complete candidates as the compile compares them."""
+    compared = item.score if item.weighted_score is None else item.weighted_score
+    return not item.complete, -compared, item.run_tokens or 0.0, item.number
 
 
 def _legend(run: RunFiles, *, drawn: int) -> str:
@@ -98,6 +105,7 @@ def _row(item: records.Candidate, winner: int | None) -> TableRow:
             interval,
             Cell(tally(item.failures), note=f"checks: {item.checks}" if item.checks else ""),
             count(item.calls),
+            NOTHING if item.run_tokens is None else count(item.run_tokens),
             money(item.usd),
         ),
         kind if item.complete else "dropped",

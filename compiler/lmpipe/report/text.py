@@ -145,13 +145,30 @@ def difference_line(test: Test) -> str:
     return (
         f"difference from the better baseline ({test.baseline}): "
         f"{points(test.difference)} points (paired 95 % interval "
-        f"{points_range(test.interval)}) on {examples}"
+        f"{points_range(test.interval)}) on {examples}{weighted_words(test)}"
+    )
+
+
+def weighted_words(test: Test) -> str:
+    """Say what the difference is once costs are weighed, if the recipe has objectives."""
+    if test.weighted is None:
+        return ""
+    interval = points_range(test.weighted.interval)
+    return f"; with costs weighed {points(test.weighted.difference)} ({interval})"
+
+
+def objectives_line(objectives: Mapping[str, Any]) -> str:
+    """Describe the weights of a recipe's objectives: `score 1, tokens -0.2 per 1,000`."""
+    units = {"tokens": " per 1,000 of a run", "usd": " per dollar of 1,000 runs"}
+    given = {name: objectives.get(name) for name in ("score", "tokens", "usd")}
+    return ", ".join(
+        f"{name} {weight:g}{units.get(name, '')}" for name, weight in given.items() if weight
     )
 
 
 def verdict_line(test: Test) -> str:
     """Say whether the compiled program is better, and what to do if that is not certain."""
-    low, high = test.interval
+    low, high = test.deciding
     kept = f"the better baseline ({test.baseline})"
     if test.baseline == "as declared":
         kept = "the declared program"

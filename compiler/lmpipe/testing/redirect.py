@@ -17,10 +17,10 @@ from lmpipe.lm.cassettes.cassette import (
     mode_to_record,
 )
 from lmpipe.lm.cassettes.layered_store import LayeredStore
+from lmpipe.lm.python_lm import PythonLM
 from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
-from lmpipe.lm.scripted import ScriptedLM
 from lmpipe.lm.tool_store import Result, ToolStore, ToolUse
 from lmpipe.settings import intercepting
 from lmpipe.testing.network import block_network
@@ -103,15 +103,15 @@ def redirect_stores(wrap: Callable[[ReplyStore | None], ReplyStore]) -> Iterator
 
 
 class RejectLMs:
-    """A store that makes every call of an LM an error, except for scripted LMs."""
+    """A store that makes every call of an LM an error, except of a `PythonLM`."""
 
     def __init__(self, beneath: ReplyStore | None, *, remedy: str) -> None:
         self.beneath = beneath
         self._remedy = remedy
 
     def get(self, key: str, request: Request) -> Reply | None:
-        """Return the stored reply of a scripted LM, if any; raise a ConfigError for other LMs."""
-        if not isinstance(request.lm, ScriptedLM):
+        """Return the stored reply of a `PythonLM`, if any; raise a ConfigError for others."""
+        if not isinstance(request.lm, PythonLM):
             raise ConfigError(
                 f"this test calls {request.lm.model} and has no cassette\n  {self._remedy}"
             )

@@ -10,7 +10,8 @@ from lmpipe.foundation.redaction import public_url
 from lmpipe.lm.lm import LM
 from lmpipe.lm.model_table import facts_of
 from lmpipe.lm.providers.base import Provider
-from lmpipe.lm.scripted import ScriptedLM, ScriptedProvider
+from lmpipe.lm.python_lm import PythonLM, PythonProvider
+from lmpipe.lm.scripted import ScriptedLM
 
 __all__ = [
     "Provider",
@@ -34,8 +35,8 @@ def open_provider(lm: LM, address: str | None = None) -> Provider:
             f"{lm}: the environment variable {lm.api_key_env}, which has its key, is not set or "
             f"empty: run `export {lm.api_key_env}=…` first"
         )
-    if isinstance(lm, ScriptedLM):
-        return ScriptedProvider(lm)
+    if isinstance(lm, PythonLM):
+        return PythonProvider(lm)
     if lm.provider == "local":
         from lmpipe.lm.embedded.provider import LocalProvider
 

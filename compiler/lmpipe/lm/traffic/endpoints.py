@@ -9,7 +9,7 @@ from functools import partial
 from lmpipe.lm.lm import LM
 from lmpipe.lm.providers import Provider, needs_responses, open_provider
 from lmpipe.lm.providers.base import OnRetry, Servers, is_served
-from lmpipe.lm.scripted import ScriptedLM
+from lmpipe.lm.python_lm import PythonLM
 from lmpipe.lm.traffic.endpoint import Endpoint
 from lmpipe.lm.traffic.retry import RetryPolicy
 
@@ -30,8 +30,8 @@ class Endpoints:
 
     def of(self, lm: LM, servers: Servers | None) -> Endpoint:
         """Return the endpoint of an LM; `servers` are those that are started for LMs."""
-        # Scripted LMs of one name may have different scripts; copies share the list of requests.
-        model = f"{lm.model}#{id(lm.requests)}" if isinstance(lm, ScriptedLM) else lm.provider
+        # LMs of one name may have different code; copies share it.
+        model = f"{lm.model}#{id(lm.replier)}" if isinstance(lm, PythonLM) else lm.provider
         if needs_responses(lm):
             model += "/responses"
         server = (lm.base_url, lm.replicas, lm.api_key, tuple(lm.headers.items()), lm.tls)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from statistics import fmean
 from typing import Any, Protocol
 
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.lm.spend import Spend
+from lmpipe.optimize.engine.objectives import Objectives, run_tokens, run_usd
 from lmpipe.state.program_state import ProgramState
 from lmpipe.state.trace import Step
 from lmpipe.weights.trainer import TrainingProgress
@@ -24,6 +27,7 @@ class Candidate:
         of: the number of validation examples.
         stopped: whether the budget ended while it was being scored. A candidate without all rows
             that was not stopped was dropped.
+        objectives: what the recipe weighs against the score, if anything.
     """
 
     number: int
@@ -32,6 +36,7 @@ class Candidate:
     evaluation: Evaluation
     of: int
     stopped: bool = False
+    objectives: Objectives | None = None
 
     @property
     def score(self) -> float:
@@ -52,15 +57,41 @@ class Candidate:
         """How much of the validation set it was scored on, as JSON."""
         return {"complete": self.complete, "stopped": self.stopped, "of": self.of}
 
-    @property
-    def prompt_tokens(self) -> float:
-        """The mean number of prompt tokens of one run."""
-        return self.evaluation.usage.prompt_tokens / len(self.evaluation.rows)
+    @cached_property
+    def weighted_score(self) -> float:
+        """What candidates are compared by: the score, less what its runs cost by the objectives."""
+        if self.objectives is None:
+            return self.score
+        return fmean(map(self.objectives.weighted_score, self.evaluation.rows))
+
+    @cached_property
+    def weighted_scores(self) -> tuple[float, ...]:
+        """The weighted scores of its rows, in the data's order."""
+        if self.objectives is None:
+            return self.evaluation.values
+        return tuple(map(self.objectives.weighted_score, self.evaluation.rows))
+
+    @cached_property
+    def run_tokens(self) -> float:
+        """The mean number of tokens of one run, without those of the metric."""
+        return fmean(map(run_tokens, self.evaluation.rows))
+
+    @cached_property
+    def run_usd(self) -> float | None:
+        """The mean cost of one run at full price; None if a price is unknown."""
+        costs = [run_usd(row) for row in self.evaluation.rows]
+        known = [cost for cost in costs if cost is not None]
+        return fmean(known) if len(known) == len(costs) else None
+
+    def per_run(self) -> dict[str, Any]:
+        """What one run takes, and the weighted score if the recipe has objectives, as JSON."""
+        weighted = {} if self.objectives is None else {"weighted_score": self.weighted_score}
+        return {"run_tokens": self.run_tokens, "run_usd": self.run_usd, **weighted}
 
     @property
     def rank(self) -> tuple[float, float]:
-        """A sort key: the score, then shorter prompts before longer ones."""
-        return self.score, -self.prompt_tokens
+        """A sort key: the weighted score, then runs of fewer tokens before others."""
+        return self.weighted_score, -self.run_tokens
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,8 @@ class Race:
         self, runners: Sequence[Entry], met: Sequence[int], *, looks: int
     ) -> list[Entry]:
         assert self.rules is not None
-        scores = {state: self.scoreboard.values(state, met) for state in self._rivals(runners)}
+        rivals = self._rivals(runners)
+        scores = {state: self.scoreboard.weighted_scores(state, met) for state in rivals}
         staying = set(self.rules.survivors(scores, looks=looks))
         for name, state in runners:
             if state not in staying:

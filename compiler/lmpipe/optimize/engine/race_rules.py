@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_fields
-from lmpipe.foundation.statistics import paired_interval
+from lmpipe.foundation.statistics import difference_interval
 
 K = TypeVar("K", bound=Hashable)
 
@@ -63,6 +63,7 @@ class Racing:
         """Select those that may still be the best, by their scores on the same rows.
 
         `looks` is the total number of looks in the race. Of equal means, the first one leads.
+        Scores may leave [0, 1], as those that are weighed against costs do.
         """
         leader = max(scores, key=lambda key: fmean(scores[key]))
         confidence = 1 - 2 * self.risk / max(1, looks)
@@ -70,7 +71,7 @@ class Racing:
             key
             for key, values in scores.items()
             if key == leader
-            or paired_interval(list(map(sub, values, scores[leader])), confidence).high >= 0
+            or difference_interval(list(map(sub, values, scores[leader])), confidence).high >= 0
         ]
 
 

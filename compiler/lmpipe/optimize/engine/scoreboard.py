@@ -7,17 +7,23 @@ from statistics import fmean
 
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.optimize.engine.events import Candidate, Watcher
+from lmpipe.optimize.engine.objectives import Objectives
 from lmpipe.state.program_state import ProgramState
 
 
 class Scoreboard:
-    """Validation rows by state, and the candidates made of them, reported to the watcher."""
+    """Validation rows by state, and the candidates made of them, reported to the watcher.
 
-    def __init__(self, size: int, watcher: Watcher) -> None:
+    Candidates are compared by their weighted scores, which are their scores if there are no
+    objectives.
+    """
+
+    def __init__(self, size: int, watcher: Watcher, objectives: Objectives | None = None) -> None:
         self.candidates: list[Candidate] = []
         self.best: Candidate | None = None
         self._size = size
         self._watcher = watcher
+        self._objectives = objectives
         self._rows: dict[str, dict[int, Row]] = {}
         self._latest: dict[str, Candidate] = {}
 
@@ -34,9 +40,12 @@ class Scoreboard:
         rows = self._rows.get(state.hash, {})
         return [rows[index] for index in indices]
 
-    def values(self, state: ProgramState, indices: Sequence[int]) -> list[float]:
-        """Return the scores of a state on examples that it was run on."""
-        return [row.score.value for row in self.rows(state, indices)]
+    def weighted_scores(self, state: ProgramState, indices: Sequence[int]) -> list[float]:
+        """Return the weighted scores of a state on examples that it was run on."""
+        return [self._weighted(row) for row in self.rows(state, indices)]
+
+    def _weighted(self, row: Row) -> float:
+        return row.score.value if self._objectives is None else self._objectives.weighted_score(row)
 
     def trim(self, states: Sequence[ProgramState], indices: Sequence[int]) -> None:
         """Forget the rows of these states on all other examples."""
@@ -72,6 +81,7 @@ class Scoreboard:
             evaluation,
             of=self._size,
             stopped=stopped and len(rows) < self._size,
+            objectives=self._objectives,
         )
         self.candidates.append(candidate)
         self._latest[state.hash] = candidate
@@ -89,9 +99,9 @@ class Scoreboard:
             self.best = candidate
 
     def lead_over(self, candidate: Candidate, other: Candidate) -> float:
-        """Return a candidate's mean lead in score over another, on the rows that both have."""
+        """Return a candidate's mean lead over another on the rows that both have."""
         mine, theirs = self._rows[candidate.state.hash], self._rows[other.state.hash]
         shared = [index for index in mine if index in theirs]
         if not shared:
             return 0.0
-        return fmean(mine[i].score.value - theirs[i].score.value for i in shared)
+        return fmean(self._weighted(mine[i]) - self._weighted(theirs[i]) for i in shared)

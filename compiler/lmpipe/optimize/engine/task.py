@@ -25,6 +25,7 @@ from lmpipe.metrics import AnyMetric
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Candidate, Rollout, Watcher
+from lmpipe.optimize.engine.objectives import Objectives
 from lmpipe.optimize.engine.pool_embeddings import PoolEmbedder, PoolVectors
 from lmpipe.optimize.engine.program_runs import TELLING_RUNS, ProgramRunner
 from lmpipe.optimize.engine.progress import ProgressReporter
@@ -60,6 +61,7 @@ class Task:
         teacher_program: a program with the same predictors that makes the rollouts as it is; if
             None, the program itself does, with the state that an optimizer gives its teacher.
         racing: when candidates are dropped; None scores every candidate on every example.
+        objectives: what candidates are compared by; None compares their scores.
         trainings: trains weights; None if nothing in this task does.
         concurrency: examples in flight at a time.
 
@@ -80,6 +82,7 @@ class Task:
         watcher: Watcher,
         teacher_program: Module | None = None,
         racing: Racing | None = None,
+        objectives: Objectives | None = None,
         trainings: Trainings | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
@@ -96,7 +99,7 @@ class Task:
         self._watcher = watcher
         self._teacher_program = teacher_program
         self._trainings = trainings
-        self._scoreboard = Scoreboard(len(val), watcher)
+        self._scoreboard = Scoreboard(len(val), watcher, objectives)
         self.progress = ProgressReporter(watcher, self._scoreboard, ledger)
         self._runner = ProgramRunner(
             metric=metric,
@@ -213,12 +216,12 @@ class Task:
 
         The estimate for a dropped candidate is the best candidate's score plus the mean lead over
         it on the rows that both have. Its own mean would be too low: the harder examples come
-        first.
+        first. If the recipe has objectives, its weighted score is estimated.
         """
         if candidate.complete:
-            return candidate.score
-        ahead = self._scoreboard.lead_over(candidate, self.best)
-        return min(1.0, max(0.0, self.best.score + ahead))
+            return candidate.weighted_score
+        estimate = self.best.weighted_score + self._scoreboard.lead_over(candidate, self.best)
+        return estimate if candidate.objectives else min(1.0, max(0.0, estimate))
 
     async def rollouts(
         self,

@@ -107,7 +107,9 @@ def _run_parts(row: Row, path: str | None, order: Mapping[str, int]) -> Parts:
         if not alone:
             parts.append((f"step {name}{' (the one to improve)' if name == path else ''}:", ""))
         # In the order of their length: the inputs of agents grow from call to call.
-        for shown in sorted(steps[name], key=lambda lines: (len(lines[0][1]), lines)):
+        for shown in sorted(
+            steps[name], key=lambda lines: (len(lines[0][1]) if lines else 0, lines)
+        ):
             parts += shown
         if not steps[name]:
             parts.append(("(not called)", ""))
@@ -118,8 +120,14 @@ def _run_parts(row: Row, path: str | None, order: Mapping[str, int]) -> Parts:
     return [*parts, *_verdict(row)]
 
 
+def _by_length(shown: tuple[tuple[str, str], ...]) -> tuple[int, tuple[tuple[str, str], ...]]:
+    return (len(shown[0][1]) if shown else 0, shown)
+
+
 def _step_parts(step: Step) -> Parts:
     parts: Parts = [("inputs: ", _line(step.inputs))]
+    if not (step.outputs or step.replies or step.error):  # a text that was used asks no LM
+        return parts if step.inputs else []
     if step.checks:
         return parts + _check_parts(step)
     if step.error:
