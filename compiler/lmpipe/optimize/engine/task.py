@@ -21,6 +21,7 @@ from lmpipe.evaluation.evaluate import DEFAULT_CONCURRENCY
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import LM
+from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.optimize.engine.budget import Ledger
@@ -133,6 +134,11 @@ class Task:
     def candidates(self) -> Sequence[Candidate]:
         """All candidates so far, in the order in which they were scored."""
         return tuple(self._scoreboard.candidates)
+
+    @property
+    def spend(self) -> Spend:
+        """The spend of all roles so far."""
+        return self._ledger.total
 
     @property
     def proposals(self) -> Proposals:

@@ -1,0 +1,147 @@
+"""From judged runs to the rows of each predictor, as many as are wanted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from lmpipe.data.example import Example
+from lmpipe.errors import RecipeError
+from lmpipe.foundation.checks import check_choice, check_number
+from lmpipe.modules.module import Module
+from lmpipe.optimize.engine.events import Rollout
+from lmpipe.optimize.engine.optimizer import Cost, Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.judged_runs import JudgedRuns
+from lmpipe.optimize.shared.row_rules import NAMED_RULES, Pools, RandomRows, RowRule, RowRuleName
+from lmpipe.state.program_state import ProgramState
+from lmpipe.weights.rows import TrainingRow, preference_rows, training_rows
+from lmpipe.weights.settings import Method
+
+Rows = dict[str, list[TrainingRow]]
+
+
+@dataclass(frozen=True)
+class RowSelection:
+    """How many rows each predictor is trained on, all if None, and the rule that chooses them."""
+
+    rows: int | None = None
+    rule: RowRule = field(default_factory=RandomRows)
+
+    @classmethod
+    def of(cls, owner: str, rows: int | None, select: RowRule | RowRuleName) -> Self:
+        """Check the settings of an optimizer, which `owner` names in errors.
+
+        Raises:
+            RecipeError: if the number is out of range, there is no such rule, or a rule is chosen
+                without a number.
+        """
+        check_number(owner, "rows", rows, minimum=1, integer=True, optional=True, error=RecipeError)
+        if not isinstance(select, RowRule):
+            check_choice(owner, "select", select, tuple(NAMED_RULES), error=RecipeError)
+            select = NAMED_RULES[select]()
+        if rows is None and not isinstance(select, RandomRows):
+            raise RecipeError(
+                f"{owner}(select={select.name!r}): the rule chooses among rows, and without a "
+                "number all are trained on: set rows, such as rows=100"
+            )
+        return cls(rows, select)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings `rows` and `select`, as JSON."""
+        return {"rows": self.rows, "select": {**self.rule.settings(), "name": self.rule.name}}
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return the maximum that the rule does on data of these sizes."""
+        return Cost(0) if self.rows is None else self.rule.cost(sizes)
+
+    async def choose(
+        self, task: Task, student: ProgramState, runs: JudgedRuns, method: Method
+    ) -> Rows:
+        """Make the rows of each predictor, and keep as many as are wanted.
+
+        The rule is asked only about predictors that have more.
+        """
+        program = task.program.bind(student)
+        found = _make_rows(program, runs, method)
+        limit = self.rows
+        many = [path for path, rows in found.items() if limit is not None and len(rows) > limit]
+        if not many:
+            task.note("rows", counts=_counts(found))
+            return found
+        spent = task.spend.calls
+        pools = {path: _first_of_each(runs.passed[path], path) for path in many}
+        order = _checked(self.rule, pools, await self.rule.order(task, student, pools))
+        ordered = _make_rows(program, _in_order(runs, order), method)
+        chosen = {**found, **{path: ordered[path][:limit] for path in many}}
+        task.note(
+            "rows",
+            counts=_counts(chosen),
+            of=_counts(found),
+            rule=self.rule.name,
+            calls=task.spend.calls - spent,
+        )
+        return chosen
+
+
+def _make_rows(program: Module, runs: JudgedRuns, method: Method) -> Rows:
+    passed, failed = (
+        {path: [run.row.trace for run in own] for path, own in judged.items()}
+        for judged in (runs.passed, runs.failed)
+    )
+    if method == "sft":
+        return training_rows(program, passed)
+    return preference_rows(program, passed, failed)
+
+
+def _first_of_each(runs: Sequence[Rollout], path: str) -> list[Rollout]:
+    """Return the first run of each example in which a predictor has a reply to learn from."""
+    first: dict[Example, Rollout] = {}
+    for run in runs:
+        if any(step.exemplary for step in run.row.trace.of(path)):
+            first.setdefault(run.row.example, run)
+    return list(first.values())
+
+
+def _in_order(runs: JudgedRuns, order: Pools) -> JudgedRuns:
+    """Order the runs of predictors as a rule ordered their examples.
+
+    All first runs come before second runs of the same examples: rows differ more between examples
+    than between samples of one.
+    """
+    ranks = {
+        path: {run.row.example: rank for rank, run in enumerate(own)} for path, own in order.items()
+    }
+    passed, failed = (
+        {**judged, **{path: _by_rank(judged[path], ranks[path]) for path in ranks}}
+        for judged in (runs.passed, runs.failed)
+    )
+    return replace(runs, passed=passed, failed=failed)
+
+
+def _by_rank(runs: Sequence[Rollout], ranks: Mapping[Example, int]) -> list[Rollout]:
+    earlier: Counter[Example] = Counter()
+    keyed: list[tuple[int, int, Rollout]] = []
+    for run in runs:
+        if (rank := ranks.get(run.row.example)) is not None:
+            keyed.append((earlier[run.row.example], rank, run))
+            earlier[run.row.example] += 1
+    return [run for *_, run in sorted(keyed, key=lambda item: item[:2])]
+
+
+def _checked(rule: RowRule, pools: Pools, order: Pools) -> Pools:
+    """Check what a rule returned, which may be a user's."""
+    for path, runs in pools.items():
+        known = {run.row.example for run in runs}
+        if path not in order or any(run.row.example not in known for run in order[path]):
+            raise RecipeError(
+                f"the rule {rule.name!r} for rows gave no order of the runs of {path}: its method "
+                "order must return, for each path that it is given, the runs of that path"
+            )
+    return order
+
+
+def _counts(rows: Rows) -> dict[str, int]:
+    return {path: len(items) for path, items in rows.items()}
