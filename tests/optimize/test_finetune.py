@@ -303,6 +303,24 @@ def test_the_run_says_which_rows_were_chosen_and_what_that_cost(tmp_path: Path) 
     assert calls >= 40
 
 
+def test_the_manifest_says_how_rows_were_chosen(tmp_path: Path) -> None:
+    optimizer = lmpipe.BootstrapFinetune(rows=7, select="diverse")
+    run = compiled(tmp_path, ScriptedTrainer(), optimizer=optimizer, teacher=right_teacher())
+    training = read_manifest(run.path)["weights"]["self"]["training"]
+    assert training["rows"] == 7
+    assert training["chosen"] == {"of": 40, "rule": "diverse", "calls": 0}
+
+
+def test_shared_weights_count_the_rows_of_all_predictors(tmp_path: Path) -> None:
+    optimizer = lmpipe.BootstrapFinetune(rows=7, shared=True)
+    changes = {"program": TwoSteps(), "student": lmpipe.ScriptedLM(trained_student("shared"))}
+    run = compiled(
+        tmp_path, ScriptedTrainer(), optimizer=optimizer, teacher=right_teacher(), **changes
+    )
+    training = read_manifest(run.path)["weights"]["name"]["training"]
+    assert (training["rows"], training["chosen"]["of"]) == (14, 80)
+
+
 def test_further_samples_of_an_example_come_after_all_examples(tmp_path: Path) -> None:
     def varied(request: Request) -> str:
         # Other words in each sample.

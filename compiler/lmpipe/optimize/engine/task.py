@@ -36,7 +36,7 @@ from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.scoreboard import Scoreboard
 from lmpipe.signatures.signature import Signature
 from lmpipe.state.program_state import Demo, ProgramState
-from lmpipe.weights.rows import TrainingRow
+from lmpipe.weights.rows import RowChoice, TrainingRow
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainings import Trainings, Weights
 
@@ -339,12 +339,18 @@ class Task:
             return await self._ledger.within_time(self._embedder.embed(self.predictors, pools))
 
     async def train_weights(
-        self, label: str, rows: Sequence[TrainingRow], settings: TrainingSettings
+        self,
+        label: str,
+        rows: Sequence[TrainingRow],
+        settings: TrainingSettings,
+        *,
+        choice: RowChoice | None = None,
     ) -> Weights:
         """Train weights for the student; see `weights.Trainings`.
 
         Args:
             label: names the training, such as a predictor's path.
+            choice: how the rows were chosen, for the run folder.
 
         Raises:
             RecipeError: if this task has no trainer.
@@ -357,7 +363,8 @@ class Task:
             )
         async with self._turn:
             reporter = self.progress.training_reporter(label)
-            return await self._ledger.within_time(trainings.train(label, rows, settings, reporter))
+            training = trainings.train(label, rows, settings, reporter, choice=choice)
+            return await self._ledger.within_time(training)
 
     async def test(
         self, subject: str, state: ProgramState, examples: Sequence[Example], *, first: int = 0

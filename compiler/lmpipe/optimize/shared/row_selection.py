@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -17,10 +17,46 @@ from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.judged_runs import JudgedRuns
 from lmpipe.optimize.shared.row_rules import NAMED_RULES, Pools, RandomRows, RowRule, RowRuleName
 from lmpipe.state.program_state import ProgramState
-from lmpipe.weights.rows import TrainingRow, preference_rows, training_rows
+from lmpipe.weights.rows import RowChoice, TrainingRow, preference_rows, training_rows
 from lmpipe.weights.settings import Method
 
-Rows = dict[str, list[TrainingRow]]
+Rows = Mapping[str, Sequence[TrainingRow]]
+
+
+@dataclass(frozen=True)
+class ChosenRows:
+    """The rows to train on, by predictor path.
+
+    Args:
+        rows: the rows.
+        found: how many there were.
+        rule: the rule that chose; empty if none had to.
+        calls: the LM calls that it made.
+    """
+
+    rows: Rows
+    found: Mapping[str, int]
+    rule: str = ""
+    calls: int = 0
+
+    @property
+    def merged(self) -> list[TrainingRow]:
+        """The rows of all predictors."""
+        return list(dict.fromkeys(row for rows in self.rows.values() for row in rows))
+
+    def choice(self, paths: Iterable[str]) -> RowChoice | None:
+        """Say how the rows of some predictors were chosen; None if all are used."""
+        found = {path: self.found[path] for path in paths}
+        if all(len(self.rows[path]) == number for path, number in found.items()):
+            return None
+        return RowChoice(sum(found.values()), self.rule, self.calls)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers of rows, and how they were chosen if they were."""
+        counts = {path: len(rows) for path, rows in self.rows.items()}
+        if not self.rule:
+            return {"counts": counts}
+        return {"counts": counts, "of": self.found, "rule": self.rule, "calls": self.calls}
 
 
 @dataclass(frozen=True)
@@ -59,30 +95,25 @@ class RowSelection:
 
     async def choose(
         self, task: Task, student: ProgramState, runs: JudgedRuns, method: Method
-    ) -> Rows:
+    ) -> ChosenRows:
         """Make the rows of each predictor, and keep as many as are wanted.
 
         The rule is asked only about predictors that have more.
         """
         program = task.program.bind(student)
-        found = _make_rows(program, runs, method)
+        rows = _make_rows(program, runs, method)
+        found = {path: len(own) for path, own in rows.items()}
         limit = self.rows
-        many = [path for path, rows in found.items() if limit is not None and len(rows) > limit]
-        if not many:
-            task.note("rows", counts=_counts(found))
-            return found
-        spent = task.spend.calls
-        pools = {path: _first_of_each(runs.passed[path], path) for path in many}
-        order = _checked(self.rule, pools, await self.rule.order(task, student, pools))
-        ordered = _make_rows(program, _in_order(runs, order), method)
-        chosen = {**found, **{path: ordered[path][:limit] for path in many}}
-        task.note(
-            "rows",
-            counts=_counts(chosen),
-            of=_counts(found),
-            rule=self.rule.name,
-            calls=task.spend.calls - spent,
-        )
+        many = [path for path, size in found.items() if limit is not None and size > limit]
+        chosen = ChosenRows(rows, found)
+        if many:
+            before = task.spend.calls
+            pools = {path: _first_of_each(runs.passed[path], path) for path in many}
+            order = _checked(self.rule, pools, await self.rule.order(task, student, pools))
+            ordered = _make_rows(program, _in_order(runs, order), method)
+            kept = {**rows, **{path: ordered[path][:limit] for path in many}}
+            chosen = ChosenRows(kept, found, self.rule.name, task.spend.calls - before)
+        task.note("rows", **chosen.to_json())
         return chosen
 
 
@@ -141,7 +172,3 @@ def _checked(rule: RowRule, pools: Pools, order: Pools) -> Pools:
                 "order must return, for each path that it is given, the runs of that path"
             )
     return order
-
-
-def _counts(rows: Rows) -> dict[str, int]:
-    return {path: len(items) for path, items in rows.items()}

@@ -36,16 +36,19 @@ async def train_and_gate(
     seed = (training.seed + task.rng("training").getrandbits(31)) % 2**32
     training = replace(training, seed=seed)
     runs = JudgedRuns.of(rollouts, task.predictors, threshold)
-    rows = await selection.choose(task, start, runs, training.method)
+    chosen = await selection.choose(task, start, runs, training.method)
     weights: dict[str, Weights] = {}
-    if shared and any(rows.values()):
-        merged = list(dict.fromkeys(row for items in rows.values() for row in items))
-        trained = await task.train_weights("shared", merged, training)
+    if shared and (merged := chosen.merged):
+        trained = await task.train_weights(
+            "shared", merged, training, choice=chosen.choice(task.predictors)
+        )
         weights = dict.fromkeys(task.predictors, trained)
     elif not shared:
-        for path, items in rows.items():
-            if items:
-                weights[path] = await task.train_weights(path, items, training)
+        for path, rows in chosen.rows.items():
+            if rows:
+                weights[path] = await task.train_weights(
+                    path, rows, training, choice=chosen.choice([path])
+                )
     if weights:
         await gate_weights(task, start, weights)
     return task.best.state
