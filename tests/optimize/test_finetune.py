@@ -24,7 +24,7 @@ from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.row_rules import NeededRows, Pools, PreferredRows, RowRuleName
+from lmpipe.optimize.shared.row_rules import NeededRows, PreferredRows, RowPools, RowRuleName
 from lmpipe.settings import make_runtime
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.training_store import adapters_folder
@@ -354,7 +354,7 @@ class LargestNumbers(DataclassSettings):
 
     name: str = "largest numbers"
 
-    async def order(self, task: Task, student: lmpipe.ProgramState, pools: Pools) -> Pools:
+    async def order(self, task: Task, student: lmpipe.ProgramState, pools: RowPools) -> RowPools:
         return {
             path: sorted(runs, key=lambda run: -int(run.row.example.thing.rpartition(" ")[2]))
             for path, runs in pools.items()
@@ -373,7 +373,7 @@ def test_a_rule_may_be_of_ones_own(tmp_path: Path) -> None:
 class Forgetful(LargestNumbers):
     """A rule that returns nothing."""
 
-    async def order(self, task: Task, student: lmpipe.ProgramState, pools: Pools) -> Pools:
+    async def order(self, task: Task, student: lmpipe.ProgramState, pools: RowPools) -> RowPools:
         return {}
 
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 RowRuleName = Literal["random", "need", "diverse", "preferred"]
 
 # For each predictor path, one passed run of each training example that gives it a row.
-Pools = Mapping[str, Sequence[Rollout]]
+RowPools = Mapping[str, Sequence[Rollout]]
 
 
 @runtime_checkable
@@ -44,7 +44,7 @@ class RowRule(Protocol):
         """Its name in reports."""
         ...
 
-    async def order(self, task: Task, student: ProgramState, pools: Pools) -> Pools:
+    async def order(self, task: Task, student: ProgramState, pools: RowPools) -> RowPools:
         """Order each predictor's runs: those to learn from first.
 
         Args:
@@ -73,7 +73,7 @@ class RandomRows(DataclassSettings):
 
     name: str = "random"
 
-    async def order(self, task: Task, student: ProgramState, pools: Pools) -> Pools:
+    async def order(self, task: Task, student: ProgramState, pools: RowPools) -> RowPools:
         return _shuffled(task, pools)
 
     def cost(self, sizes: Sizes) -> Cost:
@@ -110,7 +110,7 @@ class NeededRows(DataclassSettings):
     def __post_init__(self) -> None:
         check_settings(self, "eta", minimum=0)
 
-    async def order(self, task: Task, student: ProgramState, pools: Pools) -> Pools:
+    async def order(self, task: Task, student: ProgramState, pools: RowPools) -> RowPools:
         examples = _examples(pools)
         rows = await task.trials([(student, example) for example in examples])
         ran = dict(zip(examples, rows, strict=True))
@@ -144,7 +144,7 @@ class DiverseRows(DataclassSettings):
 
     name: str = "diverse"
 
-    async def order(self, task: Task, student: ProgramState, pools: Pools) -> Pools:
+    async def order(self, task: Task, student: ProgramState, pools: RowPools) -> RowPools:
         shuffled = _shuffled(task, pools)  # of equal rows the earlier one comes first
         demos = {path: [demo_of(run, path) for run in runs] for path, runs in shuffled.items()}
         embedded = await task.embed(demos)
@@ -188,7 +188,7 @@ class PreferredRows(DataclassSettings):
     def __post_init__(self) -> None:
         check_settings(self, "neighbors", minimum=1, integer=True)
 
-    async def order(self, task: Task, student: ProgramState, pools: Pools) -> Pools:
+    async def order(self, task: Task, student: ProgramState, pools: RowPools) -> RowPools:
         tried: dict[Example, dict[str, Demo]] = {example: {} for example in _examples(pools)}
         for path, runs in pools.items():
             for run in runs:
@@ -245,11 +245,11 @@ def in_shares(groups: Sequence[Sequence[T]], weights: Sequence[float]) -> list[T
     return merged
 
 
-def _examples(pools: Pools) -> list[Example]:
+def _examples(pools: RowPools) -> list[Example]:
     return list(dict.fromkeys(run.row.example for runs in pools.values() for run in runs))
 
 
-def _shuffled(task: Task, pools: Pools) -> dict[str, list[Rollout]]:
+def _shuffled(task: Task, pools: RowPools) -> dict[str, list[Rollout]]:
     rng = task.rng("rows")
     return {path: rng.sample(list(runs), len(runs)) for path, runs in pools.items()}
 

@@ -15,7 +15,7 @@ from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.optimizer import Cost, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.judged_runs import JudgedRuns
-from lmpipe.optimize.shared.row_rules import NAMED_RULES, Pools, RandomRows, RowRule, RowRuleName
+from lmpipe.optimize.shared.row_rules import NAMED_RULES, RandomRows, RowPools, RowRule, RowRuleName
 from lmpipe.state.program_state import ProgramState
 from lmpipe.weights.rows import RowChoice, TrainingRow, preference_rows, training_rows
 from lmpipe.weights.settings import Method
@@ -136,7 +136,7 @@ def _first_of_each(runs: Sequence[Rollout], path: str) -> list[Rollout]:
     return list(first.values())
 
 
-def _in_order(runs: JudgedRuns, order: Pools) -> JudgedRuns:
+def _in_order(runs: JudgedRuns, order: RowPools) -> JudgedRuns:
     """Order the runs of predictors as a rule ordered their examples.
 
     All first runs come before second runs of the same examples: rows differ more between examples
@@ -162,7 +162,7 @@ def _by_rank(runs: Sequence[Rollout], ranks: Mapping[Example, int]) -> list[Roll
     return [run for *_, run in sorted(keyed, key=lambda item: item[:2])]
 
 
-def _checked(rule: RowRule, pools: Pools, order: Pools) -> Pools:
+def _checked(rule: RowRule, pools: RowPools, order: RowPools) -> RowPools:
     """Check what a rule returned, which may be a user's."""
     for path, runs in pools.items():
         known = {run.row.example for run in runs}
