@@ -398,6 +398,17 @@ def test_the_cost_of_the_rule_is_part_of_the_cost() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [lmpipe.BootstrapFinetune, lmpipe.Distill])
+def test_pools_that_are_embedded_are_part_of_the_cost(optimizer: Callable[..., Any]) -> None:
+    def pools(**settings: Any) -> int:
+        return int(optimizer(**settings).cost(Sizes(40, 30, 2)).pools)
+
+    assert pools() == 1  # those of the teacher's demonstrations
+    assert pools(teacher_demos=0) == 0
+    assert pools(teacher_demos=0, rows=5, select="diverse") == 1
+    assert pools(rows=5, select="diverse") == 2
+
+
+@pytest.mark.parametrize("optimizer", [lmpipe.BootstrapFinetune, lmpipe.Distill])
 def test_a_rule_that_cannot_choose_is_an_error(optimizer: Callable[..., Any]) -> None:
     with pytest.raises(RecipeError, match="must be one of 'random', 'need'"):
         optimizer(rows=5, select="best")
