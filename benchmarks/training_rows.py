@@ -119,18 +119,26 @@ class RowNotes(WatcherBase):
 
 @dataclass(frozen=True)
 class Bench:
-    """Compiles the tickets with optimizers, each once, and keeps their results in a folder."""
+    """Compiles the tickets with optimizers, each once, and keeps their results in a folder.
+
+    Args:
+        folder: for results, run folders and the cache.
+        train: the training examples.
+        test: the test examples.
+        recipe: has the student and its server.
+    """
 
     folder: Path
     train: Sequence[lmpipe.Example]
     test: Sequence[lmpipe.Example]
+    recipe: lmpipe.Recipe = served
 
     def scored(
         self, optimizer: Optimizer, teacher: lmpipe.LM | None, seed: int
     ) -> dict[str, Scored]:
         """Compile, and return each candidate's result by its name."""
         program = Tickets()
-        made = served.replace(
+        made = self.recipe.replace(
             program=program.bind(program.state().map(constrained=True)),
             train=self.train,
             val=self.test,
@@ -231,7 +239,7 @@ def rules_table(
     return lines
 
 
-def compare_teachers(bench: Bench, options: argparse.Namespace) -> list[str]:
+def compare_teachers(bench: Bench, options: argparse.Namespace, bigger: lmpipe.LM) -> list[str]:
     """Take demonstrations and rows from the student itself and from a bigger LM."""
     training = TrainingSettings(epochs=options.epochs, eval_fraction=0.0)
     ways: Mapping[str, Optimizer] = {
@@ -242,7 +250,7 @@ def compare_teachers(bench: Bench, options: argparse.Namespace) -> list[str]:
             teacher_demos=options.teacher_demos, shared=True, training=training
         ),
     }
-    teachers = {"itself": None, options.name or options.teacher: lmpipe.LM(options.teacher)}
+    teachers = {"itself": None, options.name or options.teacher: bigger}
     found: dict[tuple[str, str], list[Scored]] = {}
     for seed in options.seeds:
         for way, optimizer in ways.items():
@@ -308,8 +316,10 @@ def main() -> None:
     options = parse()
     train = examples("train", "val")[: options.train]
     bench = Bench(options.folder, train, examples("test")[: options.test])
-    compare = compare_rules if options.command == "select" else compare_teachers
-    lines = compare(bench, options)
+    if options.command == "select":
+        lines = compare_rules(bench, options)
+    else:
+        lines = compare_teachers(bench, options, lmpipe.LM(options.teacher))
     print("\n".join(lines))
     if options.out:
         options.out.write_text("\n".join(lines) + "\n")
