@@ -412,6 +412,8 @@ def test_pools_that_are_embedded_are_part_of_the_cost(optimizer: Callable[..., A
 def test_a_rule_that_cannot_choose_is_an_error(optimizer: Callable[..., Any]) -> None:
     with pytest.raises(RecipeError, match="must be one of 'random', 'need'"):
         optimizer(rows=5, select="best")
+    with pytest.raises(RecipeError, match=r"or an object with the methods of .*RowRule"):
+        optimizer(rows=5, select=NeededRows)
     with pytest.raises(RecipeError, match="set rows"):
         optimizer(select="need")
     with pytest.raises(RecipeError, match="rows must be a whole number, 1 or more"):

@@ -88,10 +88,10 @@ class NeededRows(DataclassSettings):
     that it gets wrong more often get more rows. If all its replies are unreadable, it needs all
     rows equally: let it start with constrained outputs.
 
-    Source: the necessity of MoDS (arXiv 2311.15653, section 3.3), and the shares of Skill-It
-    (arXiv 2307.14430, section 3.2): each skill's is in proportion to `exp(eta · loss)`.
-    Deviations: the loss is the metric's, and the skills are the labels, which are not ordered by a
-    graph and whose shares are set once.
+    Source: the criterion of necessity of MoDS (arXiv 2311.15653), and the mixture of Skill-It
+    (arXiv 2307.14430, algorithm 1), in which a skill has a weight in proportion to
+    `exp(eta · loss)`. Deviations: the metric judges the replies, of the student before any
+    training; the skills are the labels, without a graph of skills; weights are set once.
 
     Cost: one run of the program for each training example.
 
@@ -135,11 +135,12 @@ class DiverseRows(DataclassSettings):
     Inputs are compared by embeddings if the recipe has an embedder, otherwise by words. If a
     predictor is called several times in a run, one of its calls stands for the run.
 
-    Source: the facility location function as in "Data Diversity Matters for Robust Instruction
-    Tuning" (arXiv 2311.14736, section 3), of which this is the diversity part alone: rows that did
-    not pass the metric are left out before.
+    Source: the facility location function, as the diversity in QDIT, "Data Diversity Matters for
+    Robust Instruction Tuning" (arXiv 2311.14736). Deviation: its quality score has no part in it,
+    as rows that do not pass the metric are left out before.
 
-    Cost: no run of the program; each text is embedded once if there is an embedder.
+    Cost: no run of the program; each text is embedded once if there is an embedder. Time and memory
+    grow with the square of the number of rows.
     """
 
     name: str = "diverse"
@@ -217,8 +218,10 @@ NAMED_RULES: Mapping[RowRuleName, Callable[[], RowRule]] = {
 
 def demo_of(run: Rollout, path: str) -> Demo:
     """Return what a predictor did in a run, as a demonstration; of several calls, one of them."""
+    identity = run.row.trace.example
+    example = identity.digest or None if identity else None
     demos = [
-        Demo(inputs=step.inputs, outputs=step.outputs, source="bootstrapped")
+        Demo(inputs=step.inputs, outputs=step.outputs, source="bootstrapped", example=example)
         for step in run.row.trace.of(path)
         if step.exemplary
     ]

@@ -75,9 +75,15 @@ class RowSelection:
                 without a number.
         """
         check_number(owner, "rows", rows, minimum=1, integer=True, optional=True, error=RecipeError)
-        if not isinstance(select, RowRule):
+        if isinstance(select, str):
             check_choice(owner, "select", select, tuple(NAMED_RULES), error=RecipeError)
             select = NAMED_RULES[select]()
+        elif isinstance(select, type) or not isinstance(select, RowRule):
+            names = ", ".join(map(repr, NAMED_RULES))
+            raise RecipeError(
+                f"{owner}(select={select!r:.80}): select must be one of {names}, or an object with "
+                "the methods of lmpipe.optimize.RowRule"
+            )
         if rows is None and not isinstance(select, RandomRows):
             raise RecipeError(
                 f"{owner}(select={select.name!r}): the rule chooses among rows, and without a "

@@ -63,10 +63,10 @@ def similar_words(texts: Sequence[str]) -> npt.NDArray[np.int64]:
     similar = np.zeros((len(texts), len(texts)), dtype=np.int64)
     for place, query in enumerate(words):
         places, scores = index.best(query, len(texts))
-        found = dict(zip(places, scores, strict=True))
-        if own := found[place]:
-            shares = np.array([found[other] for other in range(len(texts))]) / own
-            similar[:, place] = np.rint(np.minimum(shares, 1) * _STEPS)
+        found = np.zeros(len(texts))
+        found[places] = scores
+        if found[place]:
+            similar[:, place] = np.rint(np.minimum(found / found[place], 1) * _STEPS)
         similar[place, place] = _STEPS
     return similar
 
