@@ -28,6 +28,7 @@ from typing import Any
 
 import lmpipe
 from lmpipe.compiling.recipe import prepare
+from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.statistics import mean_interval, paired_interval
 from lmpipe.lm.request import Request
 from lmpipe.optimize import BootstrapFewShot, BootstrapFinetune, Candidate, Optimizer
@@ -38,7 +39,6 @@ from programs.tickets import DATA, FIELDS, Tickets
 from programs.tickets_weights import recipe as served
 
 RULES = ("random", "need", "diverse", "preferred")
-ZERO_SHOT, ADAPTER = "as declared", "all adapters"
 
 
 def examples(*splits: str) -> list[lmpipe.Example]:
@@ -70,7 +70,7 @@ class Scored:
     @staticmethod
     def of(candidate: Candidate, notes: Mapping[str, Any], seconds: float) -> Scored:
         evaluation = candidate.evaluation
-        parts = {name: evaluation.parts[name] for name in FIELDS}
+        parts = {name: evaluation.parts.get(name, 0.0) for name in FIELDS}
         return Scored(evaluation.values, parts, notes, round(seconds, 1))
 
     @staticmethod
@@ -135,8 +135,11 @@ class Bench:
 
     def scored(
         self, optimizer: Optimizer, teacher: lmpipe.LM | None, seed: int
-    ) -> dict[str, Scored]:
-        """Compile, and return each candidate's result by its name."""
+    ) -> tuple[Scored, Scored]:
+        """Compile, and return the first and the last candidate: as declared, and what was learned.
+
+        They are the same if there was nothing to learn from.
+        """
         program = Tickets()
         made = self.recipe.replace(
             program=program.bind(program.state().map(constrained=True)),
@@ -151,22 +154,20 @@ class Bench:
         )
         file = self.folder / "results" / f"{prepare(made).hash}.json"
         if not file.is_file():
-            found = self._compile(made)
+            compiled = self._compile(made)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps({name: asdict(one) for name, one in found.items()}))
-        read = json.loads(file.read_bytes())
-        return {
-            name: Scored(**{**one, "values": tuple(one["values"])}) for name, one in read.items()
-        }
+            write_file(file, json.dumps([asdict(one) for one in compiled]).encode())
+        found = [Scored(**one) for one in json.loads(file.read_bytes())]
+        return found[0], found[-1]
 
-    def _compile(self, made: lmpipe.Recipe) -> dict[str, Scored]:
+    def _compile(self, made: lmpipe.Recipe) -> list[Scored]:
         notes, started = RowNotes(), time.monotonic()
         runtime = make_runtime(cache=self.folder / "cache")
         with using(lm=made.student, runtime=runtime):
             run = lmpipe.compile(made, runs=self.folder / "runs", watchers=[notes])
         runtime.close()
         seconds = time.monotonic() - started
-        return {one.name: Scored.of(one, notes.found, seconds) for one in run.candidates}
+        return [Scored.of(one, notes.found, seconds) for one in run.candidates]
 
 
 def labels_as_teacher(rows: Sequence[lmpipe.Example]) -> lmpipe.LM:
@@ -189,21 +190,21 @@ def compare_rules(bench: Bench, options: argparse.Namespace) -> list[str]:
     """Train on rows that each rule chooses; write a table after each seed."""
     teacher = labels_as_teacher(bench.train)
     training = TrainingSettings(epochs=options.epochs, eval_fraction=0.0)
-    settings = [(rows, rule) for rows in options.rows for rule in options.rules]
+    chosen = [(rows, rule) for rows in options.rows for rule in options.rules]
     found: dict[tuple[int | None, str], list[Scored]] = {}
-    zero_shot: Scored | None = None
+    lines: list[str] = []
     for seed in options.seeds:
-        for rows, rule in [*settings, (None, "random")]:
+        # All rows are trained on once, as a limit for comparison.
+        every = [(None, "random")] if seed == options.seeds[0] else []
+        for rows, rule in [*chosen, *every]:
             optimizer = BootstrapFinetune(
                 teacher_demos=0, shared=True, training=training, rows=rows, select=rule
             )
-            scored = bench.scored(optimizer, teacher, seed)
-            zero_shot = scored[ZERO_SHOT]
-            found.setdefault((rows, rule), []).append(scored[ADAPTER])
-            one = scored[ADAPTER]
-            print(f"seed {seed}: {one.rows} rows, {rule}: {one.score:.1f}", flush=True)
+            zero_shot, learned = bench.scored(optimizer, teacher, seed)
+            found.setdefault((rows, rule), []).append(learned)
+            print(f"seed {seed}: {learned.rows} rows, {rule}: {learned.score:.1f}", flush=True)
         lines = rules_table(found, zero_shot)
-        print("\n".join(lines), flush=True)
+        report(lines, options.out)
     return lines
 
 
@@ -252,16 +253,17 @@ def compare_teachers(bench: Bench, options: argparse.Namespace, bigger: lmpipe.L
     }
     teachers = {"itself": None, options.name or options.teacher: bigger}
     found: dict[tuple[str, str], list[Scored]] = {}
+    lines: list[str] = []
     for seed in options.seeds:
         for way, optimizer in ways.items():
             for name, teacher in teachers.items():
-                scored = bench.scored(optimizer, teacher, seed)
-                last = list(scored)[-1] if way == "demonstrations" else ADAPTER
-                found.setdefault((way, name), []).append(scored[last])
-                print(f"seed {seed}: {way} from {name}: {scored[last].score:.1f}", flush=True)
-    return teachers_table(
-        {key: Scored.mean(several) for key, several in found.items()}, scored[ZERO_SHOT]
-    )
+                zero_shot, learned = bench.scored(optimizer, teacher, seed)
+                found.setdefault((way, name), []).append(learned)
+                print(f"seed {seed}: {way} from {name}: {learned.score:.1f}", flush=True)
+        means = {key: Scored.mean(several) for key, several in found.items()}
+        lines = teachers_table(means, zero_shot)
+        report(lines, options.out)
+    return lines
 
 
 def teachers_table(found: Mapping[tuple[str, str], Scored], zero_shot: Scored) -> list[str]:
@@ -285,6 +287,13 @@ def teachers_table(found: Mapping[tuple[str, str], Scored], zero_shot: Scored) -
         cells = (way, name, one.rows, f"{one.score:.1f}", one.range, one.over(zero_shot), compared)
         lines.append(f"| {' | '.join((*cells, one.shown_parts))} |")
     return lines
+
+
+def report(lines: Sequence[str], out: Path | None) -> None:
+    """Print a table, and write it to a file."""
+    print("\n".join(lines), flush=True)
+    if out:
+        out.write_text("\n".join(lines) + "\n")
 
 
 def parse(arguments: Iterable[str] | None = None) -> argparse.Namespace:
@@ -317,12 +326,9 @@ def main() -> None:
     train = examples("train", "val")[: options.train]
     bench = Bench(options.folder, train, examples("test")[: options.test])
     if options.command == "select":
-        lines = compare_rules(bench, options)
+        compare_rules(bench, options)
     else:
-        lines = compare_teachers(bench, options, lmpipe.LM(options.teacher))
-    print("\n".join(lines))
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n")
+        compare_teachers(bench, options, lmpipe.LM(options.teacher))
 
 
 if __name__ == "__main__":
