@@ -1,7 +1,7 @@
 """Which rows teach a small LM most, and how much more a bigger teacher teaches it.
 
     PYTHONPATH=. python benchmarks/training_rows.py select
-    PYTHONPATH=. python benchmarks/training_rows.py teacher --teacher local/models/qwen2.5-coder-1.5b.gguf
+    PYTHONPATH=. python benchmarks/training_rows.py teacher --teacher local/models/qwen-1.5b.gguf
 
 The student is SmolLM2-135M on `programs/tickets.py`, with constrained outputs. `select` trains it
 on 50 and on 100 of 200 labeled rows, chosen by each rule; the labels are its teacher, so that rules
