@@ -14,7 +14,8 @@ GPU    := $(shell command -v nvidia-smi)
 
 help:
 	@echo 'make demo          compile programs/tickets.py with the embedded model (minutes on 2 cores)'
-	@echo 'make demo-weights  train LoRA adapters for that model and serve them (30 min on 2 cores)'
+	@echo 'make demo-weights  train LoRA adapters for that model and serve them (30 min on 2 cores);'
+	@echo '                   with TEACHER=LM, such as local/FILE.gguf, also learn from a bigger LM'
 	@echo 'make test          run all tests that need no model: offline, five minutes on 2 cores'
 	@echo 'make test-real     run the tests with real models: the embedded one, vLLM, training'
 	@echo 'make pyodide       download what one of the sandboxes needs, for `make test-real` (13 MB)'
@@ -47,6 +48,8 @@ demo-weights: $(VENV)/.user environments
 	$(BIN)/lmpipe compile programs/tickets_weights.py --runs runs/weights
 	PYTHONPATH=. $(BIN)/python benchmarks/weights.py programs/tickets_weights.py \
 		"$$(ls -d runs/weights/*/ | tail -1)"
+	$(if $(TEACHER),PYTHONPATH=. $(BIN)/python benchmarks/training_rows.py teacher \
+		--teacher "$(TEACHER)")
 
 environments: $(VLLM)/.ready $(TRAIN)/.ready
 

@@ -28,8 +28,8 @@ SMALL: dict[str, Optimizer] = {
 
 # The optimizers that train weights: their recipe needs a trainer.
 TRAINING: dict[str, Optimizer] = {
-    "finetune": lmpipe.BootstrapFinetune(teacher_demos=4),
-    "distill": lmpipe.Distill(samples=2),
+    "finetune": lmpipe.BootstrapFinetune(teacher_demos=4, rows=4, select="preferred"),
+    "distill": lmpipe.Distill(samples=2, rows=4, select="need"),
     "better-together": lmpipe.BetterTogether(prompt=lmpipe.LabeledFewShot(demos=2)),
 }
 

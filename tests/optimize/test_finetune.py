@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.embeddings import scripted_embedder
+from helpers.recorder import Recorder
 from helpers.trainer import ScriptedTrainer, files
 from helpers.world import COLOURS, TwoSteps, answer, recipe, things
 
@@ -20,7 +22,9 @@ from lmpipe.errors import ConfigError, RecipeError
 from lmpipe.lm.cassettes.cassette import Cassette, Mode
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
-from lmpipe.optimize.engine.optimizer import Sizes
+from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.row_rules import NeededRows, PreferredRows, RowPools, RowRuleName
 from lmpipe.settings import make_runtime
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.training_store import adapters_folder
@@ -241,6 +245,179 @@ def test_the_cost_is_an_upper_bound(tmp_path: Path) -> None:
     assert len(cost.trainings) == 2
     rows = sum(len(candidate.evaluation.rows) for candidate in run.candidates)
     assert rows <= cost.runs + 2 * 30
+
+
+# --- fewer rows than there are
+
+
+def trained_rows(tmp_path: Path, **settings: Any) -> list[list[dict[str, Any]]]:
+    """Train two predictors by a teacher that is always right; return the rows of each."""
+    trainer, changes = ScriptedTrainer(), {"teacher": right_teacher(), "program": TwoSteps()}
+    changes |= settings.pop("changes", {})
+    compiled(tmp_path, trainer, optimizer=lmpipe.BootstrapFinetune(**settings), **changes)
+    return trainer.rows
+
+
+def right_teacher() -> lmpipe.ScriptedLM:
+    return lmpipe.ScriptedLM(trained_student_reply, name="teacher")
+
+
+def trained_student_reply(request: Request) -> str:
+    """Reply right to either of the two predictors."""
+    few_words = "few words" in request.messages[0].content
+    return "[[words]]\nwell described" if few_words else right(request)
+
+
+@pytest.mark.parametrize("select", ["random", "need", "diverse", "preferred"])
+def test_each_predictor_is_trained_on_as_many_rows_as_are_wanted(
+    tmp_path: Path, select: RowRuleName
+) -> None:
+    every = {str(row) for rows in trained_rows(tmp_path) for row in rows}
+    chosen = trained_rows(tmp_path, rows=7, select=select)
+    assert [len(rows) for rows in chosen] == [7, 7]
+    assert {str(row) for rows in chosen for row in rows} <= every
+
+
+def test_with_fewer_rows_than_are_wanted_no_rule_is_asked(tmp_path: Path) -> None:
+    recorder = Recorder()
+    optimizer = lmpipe.BootstrapFinetune(rows=40, select="need")
+    lmpipe.compile(
+        recipe(optimizer=optimizer, trainer=ScriptedTrainer()), runs=tmp_path, watchers=[recorder]
+    )
+    assert recorder.of("trial") == []
+
+
+def test_the_run_says_which_rows_were_chosen_and_what_that_cost(tmp_path: Path) -> None:
+    recorder = Recorder()
+    optimizer = lmpipe.BootstrapFinetune(rows=7, select="need")
+    made = recipe(optimizer=optimizer, teacher=right_teacher(), trainer=ScriptedTrainer())
+    lmpipe.compile(made, runs=tmp_path, watchers=[recorder])
+    (note,) = [data for kind, data in recorder.notes if kind == "rows"]
+    calls = sum(len(row.calls) for row in recorder.of("trial"))
+    assert note == {
+        "counts": {"self": 7},
+        "of": {"self": len(things(40))},
+        "rule": "need",
+        "calls": calls,
+    }
+    assert calls >= 40
+
+
+def test_the_manifest_says_how_rows_were_chosen(tmp_path: Path) -> None:
+    optimizer = lmpipe.BootstrapFinetune(rows=7, select="diverse")
+    run = compiled(tmp_path, ScriptedTrainer(), optimizer=optimizer, teacher=right_teacher())
+    training = read_manifest(run.path)["weights"]["self"]["training"]
+    assert training["rows"] == 7
+    assert training["chosen"] == {"of": 40, "rule": "diverse", "calls": 0}
+
+
+def test_shared_weights_count_the_rows_of_all_predictors(tmp_path: Path) -> None:
+    optimizer = lmpipe.BootstrapFinetune(rows=7, shared=True)
+    changes = {"program": TwoSteps(), "student": lmpipe.ScriptedLM(trained_student("shared"))}
+    run = compiled(
+        tmp_path, ScriptedTrainer(), optimizer=optimizer, teacher=right_teacher(), **changes
+    )
+    training = read_manifest(run.path)["weights"]["name"]["training"]
+    assert (training["rows"], training["chosen"]["of"]) == (14, 80)
+
+
+def test_further_samples_of_an_example_come_after_all_examples(tmp_path: Path) -> None:
+    def varied(request: Request) -> str:
+        # Other words in each sample.
+        few_words = "few words" in request.messages[0].content
+        sampled = "again" if request.lm.temperature else "once"
+        return f"[[words]]\ndescribed {sampled}" if few_words else right(request)
+
+    rows, _ = trained_rows(
+        tmp_path,
+        samples=2,
+        rows=40,
+        changes={"teacher": lmpipe.ScriptedLM(varied, name="teacher")},
+    )
+    assert len({str(row["prompt"]) for row in rows}) == len(rows) == 40
+
+
+def test_preference_rows_are_chosen_too(tmp_path: Path) -> None:
+    def wavering(request: Request) -> str:
+        return right(request) if request.lm.temperature or request.lm.adapter else "[[colour]]\nred"
+
+    trainer = ScriptedTrainer()
+    training = TrainingSettings(method="dpo")
+    optimizer = lmpipe.BootstrapFinetune(samples=2, training=training, rows=5, select="diverse")
+    compiled(tmp_path, trainer, student=lmpipe.ScriptedLM(wavering), optimizer=optimizer)
+    assert len(trainer.rows[0]) == 5
+
+
+@dataclass(frozen=True)
+class LargestNumbers(DataclassSettings):
+    """A rule of a user's own."""
+
+    name: str = "largest numbers"
+
+    async def order(self, task: Task, student: lmpipe.ProgramState, pools: RowPools) -> RowPools:
+        return {
+            path: sorted(runs, key=lambda run: -int(run.row.example.thing.rpartition(" ")[2]))
+            for path, runs in pools.items()
+        }
+
+    def cost(self, sizes: Sizes) -> Cost:
+        return Cost(0)
+
+
+def test_a_rule_may_be_of_ones_own(tmp_path: Path) -> None:
+    for rows in trained_rows(tmp_path, rows=3, select=LargestNumbers()):
+        for number, row in zip((39, 38, 37), rows, strict=True):
+            assert f"number {number}" in row["prompt"][-1]["content"]
+
+
+class Forgetful(LargestNumbers):
+    """A rule that returns nothing."""
+
+    async def order(self, task: Task, student: lmpipe.ProgramState, pools: RowPools) -> RowPools:
+        return {}
+
+
+def test_a_rule_that_forgets_a_predictor_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no order of the runs of describe"):
+        trained_rows(tmp_path, rows=3, select=Forgetful())
+
+
+def test_settings_have_the_rule_with_its_own_settings() -> None:
+    settings = lmpipe.Distill(rows=5, select=NeededRows(eta=2)).settings()
+    assert (settings["rows"], settings["select"]) == (5, {"name": "need", "eta": 2})
+
+
+def test_the_cost_of_the_rule_is_part_of_the_cost() -> None:
+    sizes = Sizes(40, 30, 2)
+    without = lmpipe.BootstrapFinetune().cost(sizes).runs
+    assert lmpipe.BootstrapFinetune(rows=5, select="need").cost(sizes).runs == without + 40
+    rule = PreferredRows(neighbors=3)
+    assert lmpipe.Distill(rows=5, select=rule).cost(sizes).runs == (
+        lmpipe.Distill().cost(sizes).runs + 3 * 40 + 40
+    )
+
+
+@pytest.mark.parametrize("optimizer", [lmpipe.BootstrapFinetune, lmpipe.Distill])
+def test_pools_that_are_embedded_are_part_of_the_cost(optimizer: Callable[..., Any]) -> None:
+    def pools(**settings: Any) -> int:
+        return int(optimizer(**settings).cost(Sizes(40, 30, 2)).pools)
+
+    assert pools() == 1  # those of the teacher's demonstrations
+    assert pools(teacher_demos=0) == 0
+    assert pools(teacher_demos=0, rows=5, select="diverse") == 1
+    assert pools(rows=5, select="diverse") == 2
+
+
+@pytest.mark.parametrize("optimizer", [lmpipe.BootstrapFinetune, lmpipe.Distill])
+def test_a_rule_that_cannot_choose_is_an_error(optimizer: Callable[..., Any]) -> None:
+    with pytest.raises(RecipeError, match="must be one of 'random', 'need'"):
+        optimizer(rows=5, select="best")
+    with pytest.raises(RecipeError, match=r"or an object with the methods of .*RowRule"):
+        optimizer(rows=5, select=NeededRows)
+    with pytest.raises(RecipeError, match="set rows"):
+        optimizer(select="need")
+    with pytest.raises(RecipeError, match="rows must be a whole number, 1 or more"):
+        optimizer(rows=0.5)
 
 
 def test_weights_of_another_lm_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 
 from helpers.trainer import ScriptedTrainer
@@ -32,6 +33,18 @@ def test_show_and_the_page_describe_an_adapter(tmp_path: Path) -> None:
     line = "a LoRA adapter for scripted/scripted, on 40 rows, loss 2.00 to 1.00, 1.50 on held-out"
     assert line in shown
     assert line in page
+
+
+def test_show_and_the_page_say_how_rows_were_chosen(tmp_path: Path) -> None:
+    made = recipe(
+        student=lmpipe.ScriptedLM(answer_trained),
+        optimizer=lmpipe.BootstrapFinetune(rows=12, select="need"),
+        trainer=ScriptedTrainer(),
+    )
+    _, shown, page = descriptions(made, tmp_path)
+    line = r"on 12 of 40 rows, chosen by 'need' \(4\d LM calls\), loss 2\.00 to 1\.00"
+    assert re.search(line, shown)
+    assert re.search(line, html.unescape(page))
 
 
 def test_show_and_the_page_describe_a_providers_model(tmp_path: Path) -> None:

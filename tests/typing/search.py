@@ -1,4 +1,4 @@
-"""The types that checkers must infer from searches, citations and judges. Checked, never run."""
+"""The types that checkers must infer from searches, judges and rows. Checked, never run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 import lmpipe
 from lmpipe.metrics import Agreement, SemanticF1, agreement
+from lmpipe.optimize import NeededRows, RowRule, Sizes
 from lmpipe.retrieval import FaissIndex, Fusion
 
 
@@ -69,6 +70,13 @@ async def searches() -> None:
     assert_type(await retrieve.amany(["x"], k=1), list[list[lmpipe.Passage]])
     assert_type(retrieve.batch([{"query": "x"}]), list[list[lmpipe.Passage]])
     assert_type(retrieve("x")[0].metadata["page"], JsonValue)
+
+
+def rows(rule: RowRule) -> None:
+    lmpipe.BootstrapFinetune(rows=5, select="need")
+    lmpipe.BootstrapFinetune(rows=5, select=NeededRows(eta=2))
+    lmpipe.Distill(rows=5, select=rule)
+    assert_type(rule.cost(Sizes(1, 1)), lmpipe.Cost)
 
 
 async def judges(example: lmpipe.Example, run: lmpipe.Run) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import lmpipe
 from lmpipe.modules import Ensemble
+from lmpipe.optimize import NeededRows
 
 
 class Route(lmpipe.Signature):
@@ -93,6 +94,12 @@ def code() -> None:
     lmpipe.MontySandbox().run("1").output  # E
     lmpipe.MontySandbox(seconds=1)  # E
     lmpipe.ContainerSandbox(engine="sh")  # E
+
+
+def rows() -> None:
+    lmpipe.BootstrapFinetune(rows=5, select="best")  # E
+    lmpipe.BootstrapFinetune(rows=5, select=NeededRows)  # E
+    lmpipe.Distill(rows=5, select=NeededRows(eta="high"))  # E
 
 
 def media() -> None:

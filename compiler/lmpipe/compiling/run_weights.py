@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ def copy_weights(
 ) -> dict[str, dict[str, Any]]:
     """Copy the weights of a state into a run folder, and return the manifest's entry.
 
-    The entry has, for each predictor with trained weights, their base model, their training and
-    whether they are in the folder.
+    The entry has, for each predictor with trained weights, their base model, their training, how
+    its rows were chosen if they were, and whether the weights are in the folder.
     """
     entries: dict[str, Any] = {}
     for path, item in state.predictors.items():
@@ -72,6 +73,8 @@ def copy_weights(
             continue  # an LM that was not trained
         entry = item.adapter.to_json() if item.adapter else {"lm": item.lm}
         training = record.to_json() if record else None
+        if training and (choice := trainings.choice_of(weights)):
+            training["chosen"] = asdict(choice)
         entries[path] = {**entry, "training": training, "here": here}
     return {"weights": entries} if entries else {}
 

@@ -146,7 +146,7 @@ class _Pool:
         inputs = self._withheld.inputs
         # A pool with vectors needs no index of words.
         self._embedded = None if vectors is None else _vector_index(vectors)
-        self._index = _word_index([] if vectors else [_words(spec, values) for values in inputs])
+        self._index = word_index([] if vectors else [_words(spec, values) for values in inputs])
 
     def ranked(
         self,
@@ -170,7 +170,7 @@ class NearExamples:
         self._examples = tuple(examples)
         inputs = [canonical_json(jsonable(example.inputs)) for example in examples]
         self._places = _places(inputs)
-        self._index = _word_index([_words_of(text) for text in inputs])
+        self._index = word_index([_words_of(text) for text in inputs])
 
     def nearest(self, example: Example, count: int) -> list[Example]:
         """Find up to `count` examples with other inputs, nearest first."""
@@ -180,7 +180,8 @@ class NearExamples:
         return [self._examples[place] for place in places]
 
 
-def _word_index(documents: Sequence[Sequence[str]]) -> WordIndex:
+def word_index(documents: Sequence[Sequence[str]]) -> WordIndex:
+    """Index the words of inputs, one document for each."""
     return WordIndex.of(documents, k1=_K1, b=_B)
 
 

@@ -31,5 +31,11 @@ from .layout_search import LayoutSearch as LayoutSearch
 from .mipro import MIPROv2 as MIPROv2
 from .playbook import Playbook as Playbook
 from .random_search import RandomSearch as RandomSearch
+from .shared.row_rules import DiverseRows as DiverseRows
+from .shared.row_rules import NeededRows as NeededRows
+from .shared.row_rules import PreferredRows as PreferredRows
+from .shared.row_rules import RandomRows as RandomRows
+from .shared.row_rules import RowPools as RowPools
+from .shared.row_rules import RowRule as RowRule
 from .simba import SIMBA as SIMBA
 from .student_preferred import StudentPreferred as StudentPreferred

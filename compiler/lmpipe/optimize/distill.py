@@ -11,6 +11,8 @@ from lmpipe.optimize.engine.events import Rollout
 from lmpipe.optimize.engine.optimizer import Cost, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.finetune import best_teacher_state
+from lmpipe.optimize.shared.row_rules import RowRule, RowRuleName
+from lmpipe.optimize.shared.row_selection import RowSelection
 from lmpipe.optimize.shared.weight_gate import gate_cost
 from lmpipe.optimize.shared.weight_training import train_and_gate
 from lmpipe.state.program_state import ProgramState
@@ -28,8 +30,8 @@ class Distill:
     Source: sequence-level distillation (arXiv 1606.07947) on samples that are filtered by their
     reward, as in RAFT (arXiv 2304.06767).
 
-    Cost: `samples` program runs by each teacher for each training example, and the gate of
-    `BootstrapFinetune`.
+    Cost: `samples` program runs by each teacher for each training example, and the gate and the
+    choice of rows of `BootstrapFinetune`.
 
     Args:
         teachers: the LMs to learn from; the recipe's teacher if empty.
@@ -39,10 +41,12 @@ class Distill:
         teacher_demos: the number of labeled examples in the teachers' prompts, 0 or more; see
             `BootstrapFinetune`.
         shared: train one adapter for all predictors.
+        rows: the maximum number of rows of each predictor; see `BootstrapFinetune`.
+        select: how those rows are chosen; see `BootstrapFinetune`.
         training: how adapters are trained.
 
     Raises:
-        RecipeError: if a number is out of range.
+        RecipeError: if a number is out of range, or a rule is unknown or given without `rows`.
     """
 
     teachers: tuple[LM, ...] = ()
@@ -51,6 +55,8 @@ class Distill:
     threshold: float = 1.0
     teacher_demos: int = 8
     shared: bool = False
+    rows: int | None = None
+    select: RowRule | RowRuleName = "random"
     training: TrainingSettings = field(default_factory=TrainingSettings)
     name: str = "distill"
 
@@ -58,6 +64,7 @@ class Distill:
         check_settings(self, "samples", "best", minimum=1, integer=True)
         check_settings(self, "teacher_demos", minimum=0, integer=True)
         check_settings(self, "threshold", minimum=0, maximum=1)
+        self._selection()  # checks its settings
 
     async def optimize(self, task: Task) -> ProgramState:
         teacher = await best_teacher_state(task, self.teacher_demos, task.rng("teacher"))
@@ -73,6 +80,7 @@ class Distill:
             self._choose(rollouts, len(task.train)),
             self.training,
             threshold=self.threshold,
+            selection=self._selection(),
             shared=self.shared,
         )
 
@@ -87,9 +95,17 @@ class Distill:
     def cost(self, sizes: Sizes) -> Cost:
         teachers = max(1, len(self.teachers))
         runs = teachers * self.samples * sizes.train + gate_cost(sizes)
-        return Cost(runs, trainings=(self.training,) * (1 if self.shared else sizes.predictors))
+        return self._selection().cost(sizes) + Cost(
+            runs,
+            trainings=(self.training,) * (1 if self.shared else sizes.predictors),
+            pools=min(self.teacher_demos, 1),
+        )
 
     def settings(self) -> dict[str, Any]:
         own = {name: value for name, value in vars(self).items() if name != "teachers"}
         teachers = [lm.identity() for lm in self.teachers]
-        return {**own, "training": asdict(self.training), "teachers": teachers}
+        parts = {"training": asdict(self.training), "teachers": teachers}
+        return {**own, **parts, **self._selection().settings()}
+
+    def _selection(self) -> RowSelection:
+        return RowSelection.of(type(self).__name__, self.rows, self.select)

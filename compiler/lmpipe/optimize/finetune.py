@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.engine.events import Rollout
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
+from lmpipe.optimize.engine.optimizer import Cost, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.draw_demos import labeled_demos, with_retrieval
+from lmpipe.optimize.shared.row_rules import RowRule, RowRuleName
+from lmpipe.optimize.shared.row_selection import RowSelection
 from lmpipe.optimize.shared.weight_gate import gate_cost
 from lmpipe.optimize.shared.weight_training import train_and_gate
 from lmpipe.state.program_state import ProgramState
@@ -17,7 +20,7 @@ from lmpipe.weights.settings import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class BootstrapFinetune(DataclassSettings):
+class BootstrapFinetune:
     """Train weights on rollouts that the metric passes, and keep those that help.
 
     The teacher runs on the training examples. The prompts and replies of each predictor in runs
@@ -31,8 +34,8 @@ class BootstrapFinetune(DataclassSettings):
     samples after STaR (arXiv 2203.14465).
 
     Cost: `samples` program runs for each training example, and at most
-    `predictors · (predictors + 1) / 2 + 1` for each validation example. Training costs no LM
-    calls.
+    `predictors · (predictors + 1) / 2 + 1` for each validation example, and what the rule costs
+    that chooses rows. Training costs no LM calls.
 
     Args:
         samples: the number of rollouts of each training example, 1 or more; all different ones
@@ -43,10 +46,15 @@ class BootstrapFinetune(DataclassSettings):
         keep_demos: whether the student keeps its demonstrations, in the rows too. Without them
             prompts are shorter. Demonstrations that an embedder finds cannot be kept.
         shared: train one set of weights for all predictors.
+        rows: the maximum number of rows of each predictor, 1 or more; None trains on all.
+        select: how those rows are chosen if there are more: `random`, `need` (what the student
+            gets wrong), `diverse` (inputs that represent the others), `preferred` (what helps the
+            student as a demonstration), or a rule with settings or of your own, a `RowRule`.
         training: how weights are trained.
 
     Raises:
-        RecipeError: if a number is out of range, or, when it runs, `keep_demos` is not possible.
+        RecipeError: if a number is out of range, a rule is unknown or given without `rows`, or,
+            when it runs, `keep_demos` is not possible.
     """
 
     samples: int = 1
@@ -54,6 +62,8 @@ class BootstrapFinetune(DataclassSettings):
     teacher_demos: int = 8
     keep_demos: bool = False
     shared: bool = False
+    rows: int | None = None
+    select: RowRule | RowRuleName = "random"
     training: TrainingSettings = field(default_factory=TrainingSettings)
     name: str = "finetune"
 
@@ -61,6 +71,7 @@ class BootstrapFinetune(DataclassSettings):
         check_settings(self, "samples", minimum=1, integer=True)
         check_settings(self, "teacher_demos", minimum=0, integer=True)
         check_settings(self, "threshold", minimum=0, maximum=1)
+        self._selection()  # checks its settings
         if self.training.method == "dpo" and self.samples < 2:
             raise RecipeError(
                 "preference training (method='dpo') compares replies to the same prompt: set "
@@ -82,12 +93,27 @@ class BootstrapFinetune(DataclassSettings):
             )
         start = task.start if self.keep_demos else task.start.without_demos()
         return await train_and_gate(
-            task, start, rollouts, self.training, threshold=self.threshold, shared=self.shared
+            task,
+            start,
+            rollouts,
+            self.training,
+            threshold=self.threshold,
+            selection=self._selection(),
+            shared=self.shared,
         )
 
     def cost(self, sizes: Sizes) -> Cost:
-        trainings = (self.training,) * (1 if self.shared else sizes.predictors)
-        return Cost(self.samples * sizes.train + gate_cost(sizes), trainings=trainings)
+        return self._selection().cost(sizes) + Cost(
+            self.samples * sizes.train + gate_cost(sizes),
+            trainings=(self.training,) * (1 if self.shared else sizes.predictors),
+            pools=min(self.teacher_demos, 1),
+        )
+
+    def settings(self) -> dict[str, Any]:
+        return {**vars(self), "training": asdict(self.training), **self._selection().settings()}
+
+    def _selection(self) -> RowSelection:
+        return RowSelection.of(type(self).__name__, self.rows, self.select)
 
 
 async def best_teacher_state(task: Task, count: int, rng: random.Random) -> ProgramState:

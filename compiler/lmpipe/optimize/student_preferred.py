@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from statistics import fmean
-from typing import TypeAlias
 
 from lmpipe.data.example import Example
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.foundation.checks import check_numbers
-from lmpipe.modules.retrieval import NearExamples
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.demo_gains import DemosOfExample, try_demos, trying_cost
 from lmpipe.optimize.shared.draw_demos import bootstrapped_demos, labeled_demos, with_demos
 from lmpipe.state.program_state import Demo, ProgramState
-
-# The demonstrations that one training example gives, one for each predictor.
-_Demos: TypeAlias = Mapping[str, Demo]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +60,8 @@ class StudentPreferred(DataclassSettings):
 
     async def optimize(self, task: Task) -> ProgramState:
         tried = await self._demos_to_try(task)
-        gains = await self._gains(task, tried)
+        trials = await try_demos(task, task.start, tried, self.neighbors)
+        gains = [trial.gain(lambda row: row.score.value) for trial in trials]
         ranked = sorted(range(len(tried)), key=lambda number: -gains[number])
         demos = list(tried.values())
         best_first = _balanced(task, [demos[number] for number in ranked])
@@ -75,12 +71,12 @@ class StudentPreferred(DataclassSettings):
         )
         return task.best.state
 
-    async def _demos_to_try(self, task: Task) -> dict[Example, _Demos]:
+    async def _demos_to_try(self, task: Task) -> dict[Example, DemosOfExample]:
         """Return those of passed rollouts, then of labeled examples without such a rollout."""
         rng = task.rng("lessons")  # another name for the stream would change its draws
         collector = BootstrapFewShot(threshold=self.threshold)
         passed = await collector.labeled_teacher_rollouts(task, rng, enough=self.demos_tried)
-        found: dict[Example, _Demos] = {}
+        found: dict[Example, DemosOfExample] = {}
         for rollout in passed:
             demos = bootstrapped_demos([rollout], rng)
             own = {path: items[0] for path, items in demos.items() if path in task.predictors}
@@ -92,32 +88,16 @@ class StudentPreferred(DataclassSettings):
                 found.setdefault(example, demos_of)
         return dict(islice(found.items(), self.demos_tried))
 
-    async def _gains(self, task: Task, tried: Mapping[Example, _Demos]) -> list[float]:
-        """Measure how much each one raises the student's mean score on its nearest examples."""
-        bare = _showing(task, [])
-        near = NearExamples(task.train)
-        neighbors = [near.nearest(example, self.neighbors) for example in tried]
-        examples = list(dict.fromkeys(example for group in neighbors for example in group))
-        pairs = [(bare, example) for example in examples]
-        for demos, group in zip(tried.values(), neighbors, strict=True):
-            pairs += [(_showing(task, [demos]), example) for example in group]
-        rows = iter(await task.trials(pairs))
-        without = {example: next(rows).score.value for example in examples}
-        return [
-            fmean([next(rows).score.value - without[example] for example in group] or [0.0])
-            for group in neighbors
-        ]
-
     def cost(self, sizes: Sizes) -> Cost:
-        students = self.demos_tried * self.neighbors + sizes.train
-        return Cost(sizes.train + students + len(self.demos) * sizes.val)
+        students = trying_cost(self.demos_tried, self.neighbors, sizes)
+        return students + Cost(sizes.train + len(self.demos) * sizes.val)
 
 
 def _name(count: int) -> str:
     return "the demo that helps most" if count == 1 else f"the {count} demos that help most"
 
 
-def _showing(task: Task, best_first: Sequence[_Demos]) -> ProgramState:
+def _showing(task: Task, best_first: Sequence[DemosOfExample]) -> ProgramState:
     """Return the start with these demonstrations only, the best one last."""
     shown: dict[str, list[Demo]] = {path: [] for path in task.predictors}
     for one in reversed(best_first):
@@ -126,14 +106,14 @@ def _showing(task: Task, best_first: Sequence[_Demos]) -> ProgramState:
     return with_demos(task.start, shown)
 
 
-def _balanced(task: Task, best_first: Sequence[_Demos]) -> list[_Demos]:
+def _balanced(task: Task, best_first: Sequence[DemosOfExample]) -> list[DemosOfExample]:
     """Reorder so that the labels take turns, each label's best one first."""
     labels = {
         path: name
         for path, predictor in task.predictors.items()
         if (name := predictor.spec.label) is not None
     }
-    groups: dict[bytes, list[_Demos]] = {}
+    groups: dict[bytes, list[DemosOfExample]] = {}
     for one in best_first:
         values = [one[path].outputs.get(name) for path, name in labels.items() if path in one]
         groups.setdefault(canonical_json(values), []).append(one)

@@ -313,6 +313,14 @@ class BaseModelName(_Record):
     model: str
 
 
+class RowChoice(_Record):
+    """How training rows were chosen from more; see `weights.rows.RowChoice`."""
+
+    of: Count
+    rule: str
+    calls: Count
+
+
 class Training(_Record):
     """How weights were trained.
 
@@ -320,6 +328,7 @@ class Training(_Record):
         model: the model that the provider made of it; None if the weights are files.
         curve: training loss by step; a loss is None if it was not finite.
         held_out: loss on rows that were not trained on, by step.
+        chosen: how the rows were chosen; None if there were no more.
     """
 
     base: BaseModelName
@@ -327,6 +336,7 @@ class Training(_Record):
     model: str | None = None
     curve: tuple[tuple[Count, float | None], ...] = ()
     held_out: tuple[tuple[Count, float | None], ...] = ()
+    chosen: RowChoice | None = None
 
 
 class Weights(_Record):

@@ -115,7 +115,12 @@ def weights_line(
         return None
     if training is None:
         return line
-    line += f", on {plural(training.rows, 'row')}"
+    if chosen := training.chosen:
+        cost = f" ({plural(chosen.calls, 'LM call')})" if chosen.calls else ""
+        line += f", on {count(training.rows)} of {plural(chosen.of, 'row')}, chosen by "
+        line += f"{chosen.rule!r}{cost}"
+    else:
+        line += f", on {plural(training.rows, 'row')}"
     if training.curve:
         line += f", loss {_loss(training.curve[0][1])} to {_loss(training.curve[-1][1])}"
     if training.held_out:

@@ -59,6 +59,21 @@ class TrainingRow:
         return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
+@dataclass(frozen=True, slots=True)
+class RowChoice:
+    """How the rows of a training were chosen from more.
+
+    Args:
+        of: the number of rows that there were.
+        rule: the name of the rule that chose.
+        calls: the LM calls that the rule made, for all predictors together.
+    """
+
+    of: int
+    rule: str
+    calls: int
+
+
 def row_from_json(value: Mapping[str, Any]) -> TrainingRow:
     """Read a row in the format `hf`, or raise a DataError."""
     try:

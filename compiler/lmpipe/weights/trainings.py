@@ -16,7 +16,7 @@ from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.storing import storing
 from lmpipe.lm.lm import LM
 from lmpipe.state.program_state import AdapterRef, weights_name
-from lmpipe.weights.rows import TrainingRow, rows_to_jsonl
+from lmpipe.weights.rows import RowChoice, TrainingRow, rows_to_jsonl
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainer import Trainer, TrainingJob, TrainingProgress
 from lmpipe.weights.training_store import ROWS, TrainingRecord, TrainingStore
@@ -57,6 +57,7 @@ class Trainings:
         self._trainer, self._servers, self._store = trainer, servers, store
         self._base, self._base_name, self._find_base_model = base, base_name, find_base_model
         self._finished: dict[Weights, tuple[TrainingRecord, Path]] = {}
+        self._choices: dict[Weights, RowChoice] = {}
 
     async def train(
         self,
@@ -64,11 +65,13 @@ class Trainings:
         rows: Sequence[TrainingRow],
         settings: TrainingSettings,
         on_progress: Callable[[TrainingProgress], None] | None = None,
+        *,
+        choice: RowChoice | None = None,
     ) -> Weights:
         """Train weights on rows, or return those of an earlier training.
 
-        `label` is the first part of the weights' name, such as a predictor's path. If training
-        fails, the same call resumes it.
+        `label` is the first part of the weights' name, such as a predictor's path; `choice` says
+        how the rows were chosen. If training fails, the same call resumes it.
         """
         data = rows_to_jsonl(rows)
         job = self._identify(data, settings)
@@ -86,12 +89,18 @@ class Trainings:
             self._store.save(job, record, source)
         weights = self._register(label, record, folder, full=settings.full)
         self._finished[weights] = record, folder
+        if choice is not None:
+            self._choices[weights] = choice
         return weights
 
     def record_of(self, weights: Weights) -> TrainingRecord | None:
         """Return the record of weights that were requested from this object."""
         finished = self._finished.get(weights)
         return finished and finished[0]
+
+    def choice_of(self, weights: Weights) -> RowChoice | None:
+        """Return how the rows of weights were chosen, if they were."""
+        return self._choices.get(weights)
 
     def copy_weights(self, weights: Weights, folder: Path) -> bool:
         """Copy weights and their rows to a folder; of a hosted model, only the rows.

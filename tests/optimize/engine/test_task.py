@@ -56,3 +56,15 @@ def test_a_budget_in_dollars_needs_the_price_of_a_predictors_own_lm() -> None:
     program = lmpipe.Predict("thing -> colour", lm=own)
     with pytest.raises(RecipeError, match="uses vllm/m without a price"):
         prepare(recipe(program=program, budget=lmpipe.Budget(usd=1.0)))
+
+
+def test_the_spend_so_far_is_of_all_roles() -> None:
+    task = make_task(teacher=student(name="teacher"))
+    assert task.spend.calls == 0
+
+    async def run() -> None:
+        await task.rollouts(task.start, task.train[:3])
+        await task.trials([(task.start, task.train[0])])
+
+    loop.run_sync(run())
+    assert task.spend.calls >= 4

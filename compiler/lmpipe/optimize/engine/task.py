@@ -21,6 +21,7 @@ from lmpipe.evaluation.evaluate import DEFAULT_CONCURRENCY
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import LM
+from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.optimize.engine.budget import Ledger
@@ -36,7 +37,7 @@ from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.scoreboard import Scoreboard
 from lmpipe.signatures.signature import Signature
 from lmpipe.state.program_state import Demo, ProgramState
-from lmpipe.weights.rows import TrainingRow
+from lmpipe.weights.rows import RowChoice, TrainingRow
 from lmpipe.weights.settings import TrainingSettings
 from lmpipe.weights.trainings import Trainings, Weights
 
@@ -136,6 +137,11 @@ class Task:
     def candidates(self) -> Sequence[Candidate]:
         """All candidates so far, in the order in which they were scored."""
         return tuple(self._scoreboard.candidates)
+
+    @property
+    def spend(self) -> Spend:
+        """The spend of all roles so far."""
+        return self._ledger.total
 
     @property
     def proposals(self) -> Proposals:
@@ -346,12 +352,18 @@ class Task:
             return await self._ledger.within_time(self._embedder.embed_texts(texts))
 
     async def train_weights(
-        self, label: str, rows: Sequence[TrainingRow], settings: TrainingSettings
+        self,
+        label: str,
+        rows: Sequence[TrainingRow],
+        settings: TrainingSettings,
+        *,
+        choice: RowChoice | None = None,
     ) -> Weights:
         """Train weights for the student; see `weights.Trainings`.
 
         Args:
             label: names the training, such as a predictor's path.
+            choice: how the rows were chosen, for the run folder.
 
         Raises:
             RecipeError: if this task has no trainer.
@@ -364,7 +376,8 @@ class Task:
             )
         async with self._turn:
             reporter = self.progress.training_reporter(label)
-            return await self._ledger.within_time(trainings.train(label, rows, settings, reporter))
+            training = trainings.train(label, rows, settings, reporter, choice=choice)
+            return await self._ledger.within_time(training)
 
     async def test(
         self, subject: str, state: ProgramState, examples: Sequence[Example], *, first: int = 0
