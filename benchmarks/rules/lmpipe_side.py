@@ -29,12 +29,16 @@ _SETTINGS: dict[str, Any] = {
     "copro": lambda calls: {"breadth": 8, "depth": max(2, round(calls / 300))},
     "mipro": lambda calls: {"trials": max(6, calls // 60), "instructions": 8, "layouts": ()},
     "simba": lambda calls: {"steps": max(1, round((calls - 4 * 60) / 130)), "batch": 12},
+    "auto": lambda calls: {},
+    "random-search": lambda calls: {"candidates": max(2, round(calls / 40))},
 }
 _OPTIMIZERS: dict[str, Any] = {
     "gepa": lmpipe.GEPA,
     "copro": lmpipe.COPRO,
     "mipro": lmpipe.MIPROv2,
     "simba": lmpipe.SIMBA,
+    "auto": lmpipe.Auto,
+    "random-search": lmpipe.RandomSearch,
 }
 # The outputs of proposers that are added to an instruction, and do not replace it.
 _ADDED = ("advice", "rules")

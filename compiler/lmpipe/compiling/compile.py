@@ -230,7 +230,7 @@ def _make_task(
         watcher=Watchers([*watching.members, test_time]),
         teacher_program=recipe.teacher_program,
         racing=recipe.racing,
-        trainings=trainings,
+        trainings=trainings if prepared.trainings else None,
         concurrency=concurrency,
     )
 

@@ -176,8 +176,13 @@ class PreparedRecipe:
     @property
     def sizes(self) -> Sizes:
         """The sizes that an optimizer's cost depends on."""
-        predictors = self.recipe.program.predictors()
-        return Sizes(len(self.train), len(self.val), len(predictors))
+        return Sizes(
+            len(self.train),
+            len(self.val),
+            len(self.recipe.program.predictors()),
+            limited=self.recipe.budget != Budget(),
+            trainer=self.recipe.trainer is not None,
+        )
 
     @property
     def trainings(self) -> tuple[TrainingSettings, ...]:

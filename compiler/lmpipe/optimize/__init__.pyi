@@ -1,5 +1,6 @@
 """The public names, each imported when it is first used."""
 
+from .auto import Auto as Auto
 from .better_together import BetterTogether as BetterTogether
 from .bootstrap_few_shot import BootstrapFewShot as BootstrapFewShot
 from .by_name import optimizer_named as optimizer_named

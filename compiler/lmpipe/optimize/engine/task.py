@@ -23,6 +23,7 @@ from lmpipe.foundation.checks import check_number
 from lmpipe.lm.lm import LM
 from lmpipe.metrics import AnyMetric
 from lmpipe.modules.module import Module, Predictor
+from lmpipe.optimize.engine.allowance import Allowance, estimate_allowance
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Candidate, Rollout, Watcher
 from lmpipe.optimize.engine.pool_embeddings import PoolEmbedder, PoolVectors
@@ -30,7 +31,7 @@ from lmpipe.optimize.engine.program_runs import TELLING_RUNS, ProgramRunner
 from lmpipe.optimize.engine.progress import ProgressReporter
 from lmpipe.optimize.engine.proposer import Proposals, Proposer
 from lmpipe.optimize.engine.race import Entry, Pair, Race
-from lmpipe.optimize.engine.race_rules import Racing, informative_first
+from lmpipe.optimize.engine.race_rules import Knockout, Racing, informative_first
 from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.scoreboard import Scoreboard
 from lmpipe.signatures.signature import Signature
@@ -139,6 +140,20 @@ class Task:
         """What became of the questions to the proposer so far."""
         return self._proposer.proposals
 
+    @property
+    def runs(self) -> int:
+        """The runs of programs so far, those of the baselines included."""
+        return self._ledger.program_runs
+
+    @property
+    def trains(self) -> bool:
+        """Whether this task can train weights."""
+        return self._trainings is not None
+
+    def allowance(self) -> Allowance:
+        """Estimate what is left of the budget, in runs of the program."""
+        return estimate_allowance(self._ledger, asked=self.proposals.asked)
+
     def starting_from(self, state: ProgramState, *, stage: str = "") -> Task:
         """Return this task for an optimizer that continues from what another one learned.
 
@@ -146,6 +161,13 @@ class Task:
         """
         task = copy.copy(self)
         task.start, task._stage = state, self._stage + (stage and f"{stage}: ")
+        return task
+
+    def with_knockouts(self) -> Task:
+        """Return this task with races for first looks, unless every candidate is to be scored."""
+        task = copy.copy(self)
+        if self._race.rules is not None:
+            task._race = replace(self._race, rules=Knockout(risk=self._race.rules.risk))
         return task
 
     def rng(self, name: str) -> random.Random:
