@@ -32,7 +32,7 @@ _DEMONSTRATIONS, _INSTRUCTIONS = "demonstrations", "instructions"
 # Racing leaves about this much of the runs of a random search undone.
 _RACED = 0.6
 _ROLLOUTS = 32  # what a random search usually takes to find demonstrations in runs that passed
-_MOST_CANDIDATES = 24
+_FEWEST_WITH_ROLLOUTS, _MOST_CANDIDATES = 4, 24
 # GEPA asks its proposer about once for so many runs.
 _RUNS_PER_ASK = 10
 # The runs of a few of its steps, without which it would only validate its start.
@@ -133,7 +133,7 @@ class Auto:
             share = stages.left
             if any(others):
                 share //= 4 if worth.get(kind) is None else 2
-            optimizer = self._search(kind, share, stages)
+            optimizer = self._search(kind, share, stages) or self._search(kind, stages.left, stages)
             if optimizer is None:
                 stages.skip(kind, f"{stages.left:,} runs are left, too few for a further search")
                 kinds.remove(kind)
@@ -176,10 +176,14 @@ class Auto:
             runs = int(share / (1 + stages.task.allowance().ask / _RUNS_PER_ASK))
             runs = min(runs, stages.most_left)
             return GEPA(runs=runs + sizes.val) if runs >= sizes.val + _GEPA_STEPS else None
-        wanted = int((share - _ROLLOUTS) / (_RACED * sizes.val))
-        allowed = (stages.most_left - sizes.train) // sizes.val
+        each = _RACED * sizes.val
+        bootstrapped = 4 if share > _ROLLOUTS + _FEWEST_WITH_ROLLOUTS * each else 0
+        wanted = int((share - (_ROLLOUTS if bootstrapped else 0)) / each)
+        allowed = (stages.most_left - (sizes.train if bootstrapped else 0)) // sizes.val
         candidates = min(wanted, allowed, _MOST_CANDIDATES)
-        return RandomSearch(candidates=candidates) if candidates >= 2 else None
+        if candidates < 1:
+            return None
+        return RandomSearch(candidates=candidates, bootstrapped=bootstrapped)
 
     def cost(self, sizes: Sizes) -> Cost:
         runs = self._most_runs(sizes)
@@ -215,8 +219,8 @@ def can_show_demos(task: Task) -> bool:
 async def combine(stages: Stages) -> None:
     """Race the best state with single parts of other good ones."""
     stages.end_of_search()
-    found = combinations(stages.task)
-    await stages.race("combinations of the best", found)
+    if stages.task.best.score < 1:
+        await stages.race("combinations of the best", combinations(stages.task))
 
 
 def _order(worth: float | None) -> float:

@@ -9,13 +9,11 @@ from statistics import fmean
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.statistics import Interval, paired_interval
-from lmpipe.optimize.engine.events import Candidate
+from lmpipe.optimize.engine.events import STAGE_NOTE, Candidate
 from lmpipe.optimize.engine.optimizer import Optimizer
 from lmpipe.optimize.engine.race import Entry
 from lmpipe.optimize.engine.task import Task
 
-# The kind of the notes in the run's events.
-NOTE = "auto"
 # The confidence of the interval whose upper end is the reach of a candidate.
 _REACH = 0.8
 
@@ -146,7 +144,7 @@ class Stages:
 
     def skip(self, kind: str, why: str) -> None:
         """Say why something is left out."""
-        self.task.note(NOTE, stage=kind, skipped=True, message=f"{kind}: skipped, {why}")
+        self.task.note(STAGE_NOTE, stage=kind, skipped=True, message=f"{kind}: skipped, {why}")
 
     def _add(self, kind: str, before: Before) -> Outcome:
         task = self.task
@@ -161,7 +159,7 @@ class Stages:
 
     def _tell(self, outcome: Outcome) -> None:
         self.task.note(
-            NOTE,
+            STAGE_NOTE,
             stage=outcome.kind,
             runs=outcome.runs,
             gain=outcome.gain,
