@@ -162,7 +162,7 @@ class Auto:
             stages.skip(_INSTRUCTIONS, why)
         elif self._search(_INSTRUCTIONS, stages.left, stages) is None:
             stages.skip(_INSTRUCTIONS, f"{stages.left:,} runs are left, too few for a search")
-        elif problem := await try_proposer(task):
+        elif problem := await try_proposer(task.with_proposer_on_trial()):
             stages.skip(_INSTRUCTIONS, problem)
         else:
             kinds.append(_INSTRUCTIONS)

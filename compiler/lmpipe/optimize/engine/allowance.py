@@ -21,12 +21,10 @@ class Allowance:
     ask: float = 1.0
 
 
-def estimate_allowance(ledger: Ledger, *, asked: int) -> Allowance:
+def estimate_allowance(ledger: Ledger) -> Allowance:
     """Estimate what is left, if runs and questions go on to take what they took on average.
 
-    Args:
-        ledger: the ledger of the compile.
-        asked: the number of questions to the proposer so far.
+    A question is one call, as long as its answer can be read.
     """
     left, runs = ledger.remaining(), ledger.program_runs
     if not left:
@@ -34,6 +32,7 @@ def estimate_allowance(ledger: Ledger, *, asked: int) -> Allowance:
     if not runs:
         return Allowance(0)
     roles = ledger.account.by_role
+    asked = roles["proposer"].calls if "proposer" in roles else 0
     run = _each([spend for role, spend in roles.items() if role != "proposer"], runs)
     ask = _each([spend for role, spend in roles.items() if role == "proposer"], asked)
     run["seconds"] = ledger.elapsed / runs

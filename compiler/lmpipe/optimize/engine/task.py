@@ -12,6 +12,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from lmpipe.data.example import Example
@@ -108,7 +109,10 @@ class Task:
             concurrency=concurrency,
         )
         self._race = Race(self._scoreboard, racing, self._score)
-        self._proposer = Proposer(lms.proposer, ledger, self.note, concurrency=concurrency)
+        self._new_proposer = partial(
+            Proposer, lms.proposer, ledger, self.note, concurrency=concurrency
+        )
+        self._proposer = self._new_proposer()
         self._embedder = PoolEmbedder(lms.embedder, ledger, concurrency=concurrency)
         self._order = self.rng("order of validation").sample(range(len(val)), len(val))
         # One step at a time: the order in which runs are admitted decides where a budget ends.
@@ -152,7 +156,7 @@ class Task:
 
     def allowance(self) -> Allowance:
         """Estimate what is left of the budget, in runs of the program."""
-        return estimate_allowance(self._ledger, asked=self.proposals.asked)
+        return estimate_allowance(self._ledger)
 
     def starting_from(self, state: ProgramState, *, stage: str = "") -> Task:
         """Return this task for an optimizer that continues from what another one learned.
@@ -168,6 +172,12 @@ class Task:
         task = copy.copy(self)
         if self._race.rules is not None:
             task._race = replace(self._race, rules=Knockout(risk=self._race.rules.risk))
+        return task
+
+    def with_proposer_on_trial(self) -> Task:
+        """Return this task with questions that do not count among the `proposals` of the compile."""
+        task = copy.copy(self)
+        task._proposer = self._new_proposer()
         return task
 
     def rng(self, name: str) -> random.Random:

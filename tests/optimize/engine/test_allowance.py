@@ -1,0 +1,73 @@
+"""What is left of a budget, in runs of the program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from helpers.proposing_lm import proposing_lm
+from helpers.scripts import reply_to
+from helpers.tasks import make_task
+from helpers.world import TwoSteps
+
+import lmpipe
+from lmpipe.lm.concurrency.loop import run_sync
+from lmpipe.optimize.engine.task import Task
+from lmpipe.signatures.signature import Input, Output
+
+
+class Write(lmpipe.Signature):
+    """Write an instruction."""
+
+    about: str = Input()
+    instruction: str = Output()
+
+
+def task_after(runs: int, *, asked: int = 0, **options: Any) -> Task:
+    """Return a task after some runs of the program and questions to the proposer."""
+    settings = options.pop("lm", {})
+    student = lmpipe.ScriptedLM(lambda request: reply_to(request, right=True), **settings)
+    task = make_task(student=student, proposer=proposing_lm(**settings), **options)
+
+    async def work() -> None:
+        await task.trial([task.start], task.train[:runs])
+        await task.ask_all(Write, [{"about": str(number)} for number in range(asked)])
+
+    run_sync(work())
+    return task
+
+
+def test_without_a_budget_nothing_limits() -> None:
+    assert task_after(5).allowance().runs is None
+
+
+def test_before_the_first_run_none_is_promised() -> None:
+    assert task_after(0, budget=lmpipe.Budget(calls=100)).allowance().runs == 0
+
+
+def test_calls_are_counted_as_runs_took_them() -> None:
+    budget = lmpipe.Budget(calls=100)
+    assert task_after(10, budget=budget).allowance().runs == 90
+    assert task_after(10, budget=budget, program=TwoSteps()).allowance().runs == 40
+
+
+def test_a_question_to_the_proposer_is_priced_in_runs() -> None:
+    budget = lmpipe.Budget(calls=100)
+    one, two = task_after(10, asked=4, budget=budget), task_after(
+        10, asked=4, budget=budget, program=TwoSteps()
+    )
+    assert (one.allowance().runs, one.allowance().ask) == (86, 1.0)
+    assert (two.allowance().runs, two.allowance().ask) == (38, 0.5)
+
+
+@pytest.mark.parametrize("limit", ["tokens", "usd"])
+def test_the_limit_that_ends_first_decides(limit: str) -> None:
+    lm = {"context": 1000, "price": (1.0, 1.0)}
+    spent = task_after(10, lm=lm)._ledger.total
+    cap: float = {"tokens": 3 * spent.tokens, "usd": 3 * (spent.usd or 0)}[limit]
+    room = 16_384 if limit == "tokens" else 0.1  # for the worst case of runs in flight
+    task = task_after(10, lm=lm, budget=lmpipe.Budget(calls=10_000, **{limit: cap + room}))
+    allowed = task.allowance().runs
+    assert allowed is not None
+    each = {"tokens": spent.tokens, "usd": spent.usd or 0}[limit] / 10
+    assert allowed == int((cap + room - 10 * each) / each + 1e-9)
