@@ -10,7 +10,7 @@ from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_choice
 from lmpipe.optimize.auto_combinations import combinations
 from lmpipe.optimize.auto_proposer import try_proposer
-from lmpipe.optimize.auto_stages import Outcome, Stages
+from lmpipe.optimize.auto_stages import Stages, worth_of
 from lmpipe.optimize.engine.optimizer import Cost, Effort, Optimizer, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.finetune import BootstrapFinetune
@@ -27,6 +27,10 @@ _TIMES = {"light": 2, "medium": 4, "heavy": 8}
 _FRUITLESS = 2
 # No search is split into more parts than this.
 _MOST_SEARCHES = 12
+# What the first search for instructions gets, after demonstrations have gained, and else.
+_UNTRIED_AFTER_GAIN, _UNTRIED = 0.25, 0.67
+# With fewer runs for each validation example, nothing is left for a search of another kind.
+_FOR_TWO = 5
 # The two kinds of search between which the budget is spread.
 _DEMONSTRATIONS, _INSTRUCTIONS = "demonstrations", "instructions"
 # Racing leaves about this much of the runs of a random search undone.
@@ -123,27 +127,36 @@ class Auto:
         """Spread what is left between the kinds of search, by what each has gained so far."""
         kinds = await self._kinds(stages)
         looked = [item for item in stages.outcomes if item.kind.endswith(_DEMONSTRATIONS)]
-        worth = {_DEMONSTRATIONS: max((item.worth for item in looked), default=None)}
+        worth = {_DEMONSTRATIONS: worth_of(looked)}
         fruitless = dict.fromkeys(kinds, 0)
         if any(item.gained for item in stages.outcomes):
             stages.keep_for_combinations()
+        found = any(item.gained for item in looked)
         while kinds and stages.task.best.score < 1 and len(stages.outcomes) < _MOST_SEARCHES:
             kind = max(kinds, key=lambda name: _order(worth.get(name)))
             others = [worth.get(name) or 0.0 for name in kinds if name != kind]
             share = stages.left
-            if any(others):
-                share //= 4 if worth.get(kind) is None else 2
+            enough_for_two = found or share > _FOR_TWO * len(stages.task.val)
+            if any(others) and enough_for_two:
+                share = int(share * self._part(worth.get(kind), max(others), found))
             optimizer = self._search(kind, share, stages) or self._search(kind, stages.left, stages)
             if optimizer is None:
                 stages.skip(kind, f"{stages.left:,} runs are left, too few for a further search")
                 kinds.remove(kind)
                 continue
             outcome = await stages.run(kind, optimizer)
-            worth[kind] = outcome.worth
+            worth[kind] = worth_of([outcome])
             fruitless[kind] = 0 if outcome.gained else fruitless[kind] + 1
             if fruitless[kind] == _FRUITLESS:
                 stages.skip(kind, f"nothing better was found {_FRUITLESS} times in a row")
                 kinds.remove(kind)
+
+    @staticmethod
+    def _part(worth: float | None, other: float, found: bool) -> float:
+        """Return the part of the runs that a kind of search gets, if another one may gain too."""
+        if worth is None:
+            return _UNTRIED_AFTER_GAIN if found else _UNTRIED
+        return worth / (worth + other)
 
     async def _kinds(self, stages: Stages) -> list[str]:
         """Return the kinds of search that can gain, and say why others cannot."""

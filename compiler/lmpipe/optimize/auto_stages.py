@@ -27,7 +27,7 @@ class Outcome:
         runs: the runs of the program that it took.
         gain: the gain in score on validation.
         interval: its paired 95 % interval.
-        reach: the gain that its candidates may have at most, by the race's intervals; 0 or more.
+        reach: the gain of one example, if the race's intervals leave room for that; else 0.
     """
 
     kind: str
@@ -40,11 +40,6 @@ class Outcome:
     def gained(self) -> bool:
         """Whether something better was found."""
         return self.gain > 0
-
-    @property
-    def worth(self) -> float:
-        """What the next share may gain per run, seen with optimism."""
-        return self.reach / max(1, self.runs)
 
     def __str__(self) -> str:
         took = f"for {plural(self.runs, 'run')}"
@@ -64,6 +59,18 @@ class Before:
         self.best: Candidate = task.best
         self.runs = task.runs
         self.candidates = len(task.candidates)
+
+
+def worth_of(outcomes: Sequence[Outcome]) -> float | None:
+    """Return what the next share may gain per run, after stages of one kind; None if there are none.
+
+    It is what they gained per run. If they gained nothing, it is what one more right example would
+    be, or 0 if no candidate may gain anything.
+    """
+    if not outcomes:
+        return None
+    gain = sum(item.gain for item in outcomes) or max(item.reach for item in outcomes)
+    return gain / max(1, sum(item.runs for item in outcomes))
 
 
 @dataclass
@@ -151,8 +158,9 @@ class Stages:
         known = task.known(before.best.state)
         gain, interval = _compare(known, task.known(task.best.state))
         tried = [task.known(item.state) for item in task.candidates[before.candidates :]]
-        reach = [_compare(known, rows, _REACH)[1].high for rows in tried]
-        outcome = Outcome(kind, task.runs - before.runs, gain, interval, max([0.0, *reach]))
+        may_gain = not tried or any(_compare(known, rows, _REACH)[1].high > 0 for rows in tried)
+        reach = 1 / len(task.val) if may_gain else 0.0
+        outcome = Outcome(kind, task.runs - before.runs, gain, interval, reach)
         self.outcomes.append(outcome)
         self._tell(outcome)
         return outcome

@@ -80,7 +80,8 @@ class Knockout(Racing):
 
     Blocks grow as the field shrinks, as in successive halving (Jamieson and Talwalkar, "Non-stochastic
     best arm identification", AISTATS 2016). A candidate that differs from the best so far on no row
-    is dropped, too. It finds what is clearly better, and may drop what is a little better.
+    is dropped, too, and after the second block whatever is not ahead of it. It finds what is clearly
+    better, and may drop what is a little better.
 
     Args:
         block: the number of examples in the first block; 8 by default.
@@ -97,10 +98,14 @@ class Knockout(Racing):
     def survivors(self, scores: Mapping[K, Sequence[float]], *, looks: int) -> list[K]:
         """Select the better half of those that may still be the best; the first is the best so far."""
         first, *others = scores
+        least = fmean(scores[first])
+        first_block = len(scores[first]) <= (self.block or _SMALLEST)
         staying = [
             key
             for key in super().survivors(scores, looks=looks)
-            if key != first and list(scores[key]) != list(scores[first])
+            if key != first
+            and list(scores[key]) != list(scores[first])
+            and (first_block or fmean(scores[key]) > least)
         ]
         ranked = sorted(staying, key=lambda key: -fmean(scores[key]))
         return [first, *ranked[: -(-len(others) // 2)]]
