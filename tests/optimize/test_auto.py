@@ -202,7 +202,8 @@ def test_without_labels_and_passed_runs_demonstrations_are_left_out() -> None:
         return [lmpipe.Example(thing=row.thing).with_inputs("thing") for row in rows]
 
     data = {"train": unlabeled(20), "val": unlabeled(12, seed=1, start=100)}
-    search = Search(metric=lambda example, prediction: 0.0, **data)
+    options: dict[str, Any] = {"metric": lambda example, prediction: 0.0, **data}
+    search = Search(**options)
     assert "demonstrations: skipped, no training example has a label" in search.messages
     assert search.runs_of("demonstrations") == 0
 
@@ -229,7 +230,9 @@ def test_more_runs_go_to_what_gains_more() -> None:
 
 
 @pytest.mark.parametrize("calls", [60, 150, 400])
-def test_a_budget_of_any_size_is_kept_and_leaves_the_best_so_far(tmp_path: Path, calls: int) -> None:
+def test_a_budget_of_any_size_is_kept_and_leaves_the_best_so_far(
+    tmp_path: Path, calls: int
+) -> None:
     made = recipe(optimizer=lmpipe.Auto(), trainer=None, budget=lmpipe.Budget(calls=calls))
     run = lmpipe.compile(made.replace(val=things(12, seed=1, start=100), test=None), runs=tmp_path)
     assert run.account.total.calls <= calls
@@ -244,7 +247,9 @@ def test_weights_that_the_budget_has_no_room_for_are_left_out(tmp_path: Path) ->
     run = lmpipe.compile(made, runs=tmp_path)
     events = [orjson.loads(line) for line in (run.path / "events.jsonl").read_bytes().splitlines()]
     told = [event["message"] for event in events if event["event"] == STAGE_NOTE]
-    assert any(message.startswith("weights: skipped, they may take 64 of the 102") for message in told)
+    assert any(
+        message.startswith("weights: skipped, they may take 64 of the 102") for message in told
+    )
     assert not trainer.jobs
 
 

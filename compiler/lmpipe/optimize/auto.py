@@ -9,7 +9,7 @@ from typing import Any, get_args
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_choice
 from lmpipe.optimize.auto_combinations import combinations
-from lmpipe.optimize.auto_proposer import try_proposer
+from lmpipe.optimize.auto_proposer import TRIAL_ASKS, TRIAL_RUNS, try_proposer
 from lmpipe.optimize.auto_stages import Stages, worth_of
 from lmpipe.optimize.engine.optimizer import Cost, Effort, Optimizer, Sizes
 from lmpipe.optimize.engine.task import Task
@@ -28,7 +28,7 @@ _FRUITLESS = 2
 # No search is split into more parts than this.
 _MOST_SEARCHES = 12
 # What the first search for instructions gets, after demonstrations have gained, and else.
-_UNTRIED_AFTER_GAIN, _UNTRIED = 0.25, 0.67
+_UNTRIED_AFTER_GAIN, _UNTRIED = 0.25, 0.8
 # With fewer runs for each validation example, nothing is left for a search of another kind.
 _FOR_TWO = 5
 # The two kinds of search between which the budget is spread.
@@ -50,23 +50,24 @@ class Auto:
     First looks come first: at prompt layouts, with and without constrained outputs, and at nearest
     and fixed demonstrations. They race by knockout, so that what helps shows for few runs. A few
     trial questions find out whether the proposer can write. Then the budget is spread in shares
-    between a search for demonstrations (`RandomSearch`) and one for instructions (`GEPA`): the next
-    share goes to the one whose last share gained most per run, by the upper end of its interval. One
-    that found nothing better twice in a row gets no more. At the end the best parts of all candidates
-    are combined and raced, and weights are trained if the recipe names a trainer. Every stage starts
-    from the best state so far.
+    between searches for demonstrations (`RandomSearch`) and for instructions (`GEPA`). Next is the
+    kind that gained most per run the last time; after a gain of the other kind, it gets the part of
+    what is left that its rate has of both. A kind none of whose candidates may gain by the race's
+    intervals comes last, and one that found nothing better twice in a row gets no more. At the end,
+    the best state is raced with single parts of other good candidates, and weights are trained if
+    the recipe names a trainer. Every stage starts from the best state so far.
 
     The run's events, `report.html` and `lmpipe show` say what each stage gained, what it took, and
     why others were left out.
 
-    Source: the allocation is successive halving in its form for few arms (Jamieson and Talwalkar,
-    AISTATS 2016; Hyperband, arXiv 1603.06560) with an optimistic choice of the next arm (UCB, Auer et
-    al. 2002), on the paired intervals of the races. It deviates in that arms are whole optimizers,
-    and that a share that gains is followed by a larger one.
+    Source: first looks are successive halving (Jamieson and Talwalkar, AISTATS 2016; Hyperband, arXiv
+    1603.06560, section 3). The shares follow the idea of portfolios that learn while they run
+    (Gagliolo and Schmidhuber, "Learning dynamic algorithm portfolios", 2006, section 4). They deviate
+    in that a share is one whole search, which starts from the best state of all.
 
-    Cost: at most 12 (`light`), 24 (`medium`) or 48 (`heavy`) runs of the program for each validation
-    example, and 2, 4 or 8 for each training example; one question to the proposer for every 3 of
-    them; and the cost of `weights` if the recipe names a trainer.
+    Cost: at most 12 (`light`), 24 (`medium`) or 48 (`heavy`) runs of the program for each
+    validation example, and 2, 4 or 8 for each training example; one question to the proposer for
+    every 3 of them; and the cost of `weights` if the recipe names a trainer.
 
     Args:
         effort: the most that it does; None is `light` in a compile without a budget, and `heavy` in
@@ -124,7 +125,7 @@ class Auto:
         await stages.look("fixed demonstrations", fixed)
 
     async def _spread(self, stages: Stages) -> None:
-        """Spread what is left between the kinds of search, by what each has gained so far."""
+        """Spread what is left between the kinds of search, by what each gained the last time."""
         kinds = await self._kinds(stages)
         looked = [item for item in stages.outcomes if item.kind.endswith(_DEMONSTRATIONS)]
         worth = {_DEMONSTRATIONS: worth_of(looked)}
@@ -200,7 +201,11 @@ class Auto:
 
     def cost(self, sizes: Sizes) -> Cost:
         runs = self._most_runs(sizes)
-        own = Cost(runs, asks=runs // 3 + _MOST_SEARCHES + 2, pools=2 + 2 * _MOST_SEARCHES)
+        own = Cost(
+            runs + TRIAL_RUNS,
+            asks=runs // 3 + _MOST_SEARCHES + TRIAL_ASKS,
+            pools=2 + 2 * _MOST_SEARCHES,
+        )
         if self.weights is not None and sizes.trainer:
             return own + self.weights.cost(sizes)
         return own

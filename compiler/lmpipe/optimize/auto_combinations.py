@@ -51,9 +51,7 @@ def _donors(task: Task, fields: tuple[str, ...]) -> Iterator[tuple[str, ProgramS
 
 
 def _values(state: ProgramState, fields: tuple[str, ...]) -> tuple[object, ...]:
-    return tuple(
-        getattr(learned, name) for learned in state.predictors.values() for name in fields
-    )
+    return tuple(getattr(learned, name) for learned in state.predictors.values() for name in fields)
 
 
 def _with_part(best: ProgramState, donor: ProgramState, fields: tuple[str, ...]) -> ProgramState:

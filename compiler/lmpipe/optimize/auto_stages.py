@@ -1,4 +1,4 @@
-"""The stages of `Auto`: each runs an optimizer from the best state so far, and tells what it gained."""
+"""The stages of `Auto`: each starts from the best state so far, and tells what it gained."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Before:
 
 
 def worth_of(outcomes: Sequence[Outcome]) -> float | None:
-    """Return what the next share may gain per run, after stages of one kind; None if there are none.
+    """Return what the next share may gain per run, after stages of one kind; None if none ran.
 
     It is what they gained per run. If they gained nothing, it is what one more right example would
     be, or 0 if no candidate may gain anything.

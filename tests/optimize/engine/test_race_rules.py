@@ -101,3 +101,8 @@ def test_of_a_knockout_a_candidate_that_changes_nothing_does_not_stay() -> None:
 def test_of_a_knockout_a_single_candidate_that_may_be_better_stays() -> None:
     scores = {"best": [1.0, 0.0] * 4, "near": [1.0, 0.0] * 3 + [0.0, 0.0]}
     assert Knockout().survivors(scores, looks=3) == ["best", "near"]
+
+
+def test_of_a_knockout_only_what_is_ahead_stays_after_the_second_block() -> None:
+    scores = {"best": [1.0, 0.0] * 8, "equal": [0.0, 1.0] * 8, "ahead": [0.0, 1.0] * 7 + [1.0] * 2}
+    assert Knockout().survivors(scores, looks=3) == ["best", "ahead"]

@@ -78,10 +78,10 @@ class Racing:
 class Knockout(Racing):
     """A first look at candidates for few runs: after each block, at most half of them stay.
 
-    Blocks grow as the field shrinks, as in successive halving (Jamieson and Talwalkar, "Non-stochastic
-    best arm identification", AISTATS 2016). A candidate that differs from the best so far on no row
-    is dropped, too, and after the second block whatever is not ahead of it. It finds what is clearly
-    better, and may drop what is a little better.
+    Blocks grow as the field shrinks, as in successive halving (Jamieson and Talwalkar,
+    "Non-stochastic best arm identification", AISTATS 2016). A candidate that differs from the best
+    so far on no row is dropped, too, and from the second block on whatever is not ahead of it. It
+    finds what is clearly better, and may drop what is a little better.
 
     Args:
         block: the number of examples in the first block; 8 by default.
@@ -96,7 +96,7 @@ class Knockout(Racing):
         return [order[start:end] for start, end in pairwise([*cuts, len(order)])]
 
     def survivors(self, scores: Mapping[K, Sequence[float]], *, looks: int) -> list[K]:
-        """Select the better half of those that may still be the best; the first is the best so far."""
+        """Select the better half of those that may be better than the first, the best so far."""
         first, *others = scores
         least = fmean(scores[first])
         first_block = len(scores[first]) <= (self.block or _SMALLEST)

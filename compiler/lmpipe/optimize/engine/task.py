@@ -175,7 +175,7 @@ class Task:
         return task
 
     def with_proposer_on_trial(self) -> Task:
-        """Return this task with questions that do not count among the `proposals` of the compile."""
+        """Return this task with questions that do not count among the compile's `proposals`."""
         task = copy.copy(self)
         task._proposer = self._new_proposer()
         return task
