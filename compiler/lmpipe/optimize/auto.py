@@ -60,10 +60,10 @@ class Auto:
     The run's events, `report.html` and `lmpipe show` say what each stage gained, what it took, and
     why others were left out.
 
-    Source: first looks are successive halving (Jamieson and Talwalkar, AISTATS 2016; Hyperband, arXiv
-    1603.06560, section 3). The shares follow the idea of portfolios that learn while they run
-    (Gagliolo and Schmidhuber, "Learning dynamic algorithm portfolios", 2006, section 4). They deviate
-    in that a share is one whole search, which starts from the best state of all.
+    Source: first looks are successive halving (Jamieson and Talwalkar, AISTATS 2016; Hyperband,
+    arXiv 1603.06560). The shares follow the idea of portfolios that learn while they run (Gagliolo
+    and Schmidhuber, "Learning dynamic algorithm portfolios", 2006). They deviate in that a share is
+    one whole search, which starts from the best state of all.
 
     Cost: at most 12 (`light`), 24 (`medium`) or 48 (`heavy`) runs of the program for each
     validation example, and 2, 4 or 8 for each training example; one question to the proposer for
@@ -162,7 +162,7 @@ class Auto:
     async def _kinds(self, stages: Stages) -> list[str]:
         """Return the kinds of search that can gain, and say why others cannot."""
         task = stages.task
-        kinds = []
+        kinds: list[str] = []
         if task.best.score >= 1:
             stages.skip("further searches", "every validation example has the full score")
             return kinds

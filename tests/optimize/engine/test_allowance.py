@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from helpers.proposing_lm import proposing_lm
+from helpers.recorder import Recorder
 from helpers.scripts import reply_to
 from helpers.tasks import make_task
 from helpers.world import TwoSteps
@@ -63,9 +64,11 @@ def test_a_question_to_the_proposer_is_priced_in_runs() -> None:
 
 @pytest.mark.parametrize("limit", ["tokens", "usd"])
 def test_the_limit_that_ends_first_decides(limit: str) -> None:
-    lm = {"context": 1000, "price": (1.0, 1.0)}
-    spent = task_after(10, lm=lm)._ledger.total
-    each = {"tokens": spent.tokens, "usd": spent.usd or 0}[limit] / 10
+    lm, told = {"context": 1000, "price": (1.0, 1.0)}, Recorder()
+    task_after(10, lm=lm, watchers=[told])
+    calls = [call for row in told.of("trial") for call in row.calls]
+    tokens = sum(call.reply.usage.tokens for call in calls)
+    each = (tokens if limit == "tokens" else tokens / 1e6) / 10
     most: Any = {limit: 20_000 if limit == "tokens" else 0.1}  # the worst case of runs fits
     task = task_after(10, lm=lm, budget=lmpipe.Budget(calls=10_000, **most))
     assert task.allowance().runs == int((most[limit] - 10 * each) / each + 1e-9)
