@@ -97,7 +97,6 @@ class Auto:
         await self._spread(stages)
         await combine(stages)
         if weights is not None:
-            stages.end_of_search()
             await stages.run("weights", weights)
         return task.best.state
 
@@ -236,7 +235,6 @@ def can_show_demos(task: Task) -> bool:
 
 async def combine(stages: Stages) -> None:
     """Race the best state with single parts of other good ones."""
-    stages.end_of_search()
     if stages.task.best.score < 1:
         await stages.race("combinations of the best", combinations(stages.task))
 

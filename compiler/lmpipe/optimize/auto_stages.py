@@ -114,10 +114,6 @@ class Stages:
         """Keep runs for the combinations, but at most a sixth."""
         self._for_combinations = min(2 * len(self.task.val), self.left // 6)
 
-    def end_of_search(self) -> None:
-        """Give back what was kept for combinations."""
-        self._for_combinations = 0
-
     def tell_baselines(self) -> None:
         """Tell what constrained outputs gained, which every compile finds out first."""
         declared = self.task.program.state()
