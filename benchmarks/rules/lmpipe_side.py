@@ -31,6 +31,8 @@ _SETTINGS: dict[str, Any] = {
     "mipro": lambda calls: {"trials": max(6, calls // 60), "instructions": 8, "layouts": ()},
     "playbook": lambda calls: {"epochs": max(1, round(calls / 200))},
     "simba": lambda calls: {"steps": max(1, round((calls - 4 * 60) / 130)), "batch": 12},
+    "auto": lambda calls: {},
+    "random-search": lambda calls: {"candidates": max(2, round(calls / 40))},
 }
 _OPTIMIZERS: dict[str, Any] = {
     "gepa": lmpipe.GEPA,
@@ -38,6 +40,8 @@ _OPTIMIZERS: dict[str, Any] = {
     "mipro": lmpipe.MIPROv2,
     "playbook": lmpipe.Playbook,
     "simba": lmpipe.SIMBA,
+    "auto": lmpipe.Auto,
+    "random-search": lmpipe.RandomSearch,
 }
 # The outputs of proposers that are added to an instruction, and do not replace it.
 _ADDED = ("advice", "rules")

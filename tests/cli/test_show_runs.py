@@ -49,6 +49,21 @@ def test_show_has_the_table_of_what_did_it(cli: Cli, write: Callable[..., str]) 
         assert "what did it: " in out
 
 
+def test_show_tells_what_each_stage_of_a_portfolio_gained(
+    cli: Cli, write: Callable[..., str]
+) -> None:
+    lines = "recipe = recipe.replace(optimizer=lmpipe.Auto(weights=None), val_size=10)"
+    cli("compile", write("auto.py", lines))
+    (run,) = Path("runs").iterdir()
+    out = cli("show", str(run)).stdout
+    assert "what each stage gained on validation\n  constrained outputs: " in out
+    assert "\n  layouts and constrained outputs: " in out
+
+
+def test_show_tells_no_stages_of_other_optimizers(cli: Cli, compiled: str) -> None:
+    assert "each stage" not in cli("show", compiled).stdout
+
+
 RETRIEVING = """
 pool = tuple(lmpipe.Demo(inputs={"thing": f"grass number {n}"}, outputs={"colour": "green"})
              for n in range(1200))

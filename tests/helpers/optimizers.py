@@ -12,6 +12,7 @@ SMALL: dict[str, Optimizer] = {
     "knn": lmpipe.KNNFewShot(k=(2, 4)),
     "student-preferred": lmpipe.StudentPreferred(demos_tried=6, neighbors=3, demos=(2, 4)),
     "layout": lmpipe.LayoutSearch(demos=2),
+    "auto": lmpipe.Auto(weights=None),
     "gepa": lmpipe.GEPA(runs=180),
     "infer-rules": lmpipe.InferRules(candidates=2, demos=2),
     "copro": lmpipe.COPRO(breadth=2, depth=2, examples=6, shown=2),

@@ -88,6 +88,14 @@ def test_without_labels_no_candidate_is_named_after_demonstrations() -> None:
     assert names == {f"{layout}{words}" for layout in TRIED for words in ("", ", constrained")}
 
 
+def test_without_demonstrations_to_try_only_layouts_and_constraints_race() -> None:
+    task = search(demos=0)
+    made = sorted((state.layout, state.constrained, len(state.demos)) for state in states_of(task))
+    assert made == sorted((layout, held, 0) for layout in TRIED for held in (True, False))
+    runs = sum(len(candidate.evaluation.rows) for candidate in task.candidates)
+    assert runs == lmpipe.LayoutSearch(demos=0).cost(Sizes(40, len(task.val))).runs
+
+
 def test_only_the_given_layouts_race() -> None:
     task = run_optimizer(lmpipe.LayoutSearch(layouts=("json",)))
     assert {candidate.state["self"].layout for candidate in task.candidates} == {"json"}
@@ -143,7 +151,7 @@ def test_its_cost_states_the_runs_of_the_program() -> None:
     assert runs == lmpipe.LayoutSearch(demos=2).cost(Sizes(40, len(task.val))).runs
 
 
-@pytest.mark.parametrize("settings", [{"layouts": ()}, {"demos": 0}])
+@pytest.mark.parametrize("settings", [{"layouts": ()}, {"demos": -1}])
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.LayoutSearch(**settings)

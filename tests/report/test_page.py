@@ -10,7 +10,7 @@ import pytest
 from helpers.fake_server import FakeServer
 from helpers.html_page import Page
 from helpers.one_compile import WORLD
-from helpers.world import NameColour, answer, answer_body, recipe, student
+from helpers.world import NameColour, answer, answer_body, recipe, student, things
 
 import lmpipe
 from lmpipe.errors import ArtifactError
@@ -61,6 +61,16 @@ def test_every_candidate_is_in_table_and_chart(run: lmpipe.Run) -> None:
         (row,) = [row for row in rows if row[0] == str(candidate.number)]
         assert row[1].startswith(candidate.name)
         assert f"<title>{candidate.name}: " in page.html
+
+
+def test_the_page_tells_what_each_stage_of_a_portfolio_gained(
+    tmp_path: Path, run: lmpipe.Run
+) -> None:
+    assert "What each stage gained" not in page_of(run).html
+    changes = {"optimizer": lmpipe.Auto(), "trainer": None, "val": things(10, start=100)}
+    html = page_of(lmpipe.compile(recipe(**changes), runs=tmp_path / "auto")).html
+    assert "What each stage gained on validation" in html
+    assert re.search(r"<li>Nearest demonstrations: \+\d+\.\d points for \d+ runs \(95 %", html)
 
 
 def test_retrieved_demonstrations_are_described_and_some_are_shown(tmp_path: Path) -> None:

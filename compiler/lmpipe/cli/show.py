@@ -29,7 +29,7 @@ def command(where: TargetOptions) -> None:
     from lmpipe.cli.overrides import Overrides
     from lmpipe.cli.targets import is_run_folder, open_target
     from lmpipe.compiling.run_folder import read_artifact
-    from lmpipe.report.run_files import parse_manifest
+    from lmpipe.report.run_files import parse_manifest, read_stages
     from lmpipe.report.terminal import make_console
 
     console = make_console()
@@ -48,6 +48,7 @@ def command(where: TargetOptions) -> None:
         bound = open_target(where, Overrides()).program
     manifest = parse_manifest(artifact.manifest, artifact.path)
     _show_scores(console, manifest)
+    _show_stages(console, list(read_stages(artifact.path)))
     signatures = artifact.manifest["program"].get("signatures", {})
     trainings = {path: weights.training for path, weights in manifest.weights.items()}
     _show(console, artifact.state, signatures, bound, trainings)
@@ -102,6 +103,16 @@ def _show_scores(console: Console, manifest: Manifest) -> None:
     if manifest.ablation:
         say(console)
         print_ablation(console, manifest.ablation)
+
+
+def _show_stages(console: Console, stages: Sequence[str]) -> None:
+    from lmpipe.report.terminal import say
+
+    if stages:
+        say(console)
+        say(console, "what each stage gained on validation", style="bold")
+    for line in stages:
+        say(console, f"  {line}")
 
 
 def _show(

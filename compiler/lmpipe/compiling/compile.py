@@ -240,7 +240,7 @@ def _make_task(
         teacher_program=recipe.teacher_program,
         racing=recipe.racing,
         objectives=prepared.objectives,
-        trainings=trainings,
+        trainings=trainings if prepared.trainings else None,
         concurrency=concurrency,
     )
 

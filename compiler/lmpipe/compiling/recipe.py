@@ -27,6 +27,7 @@ from lmpipe.modules.binding import uncounted_uses, walk
 from lmpipe.modules.declared import attempts_around, declared_program
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.modules.retrieve import Retrieve
+from lmpipe.optimize.auto import Auto
 from lmpipe.optimize.by_name import optimizer_named
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.objectives import Objectives
@@ -45,7 +46,6 @@ from lmpipe.optimize.engine.worst_case import (
     worst_pool,
     worst_run,
 )
-from lmpipe.optimize.random_search import RandomSearch
 from lmpipe.serving.spec import ServerSpec
 from lmpipe.settings import DEFAULT_LM, configured_lm
 from lmpipe.weights.settings import TrainingSettings
@@ -71,7 +71,7 @@ class Recipe:
         test: examples for the one final comparison; None for no test.
         metric: `(example, prediction, trace | None) -> bool | float | Score`. A metric that asks
             an LM declares its maximum calls for one row by `@lmpipe.metrics.judge(max_calls=…)`.
-        optimizer: an optimizer, or its name.
+        optimizer: an optimizer, or its name; `Auto` by default.
         student: the LM that the compiled program will use; the configured LM by default, and the
             embedded model if none is configured.
         teacher: the LM of rollouts; the student by default.
@@ -119,7 +119,7 @@ class Recipe:
     metric: AnyMetric
     val: Data | None = None
     test: Data | None = None
-    optimizer: Optimizer | str = field(default_factory=RandomSearch)
+    optimizer: Optimizer | str = field(default_factory=Auto)
     student: LM | None = None
     teacher: LM | None = None
     teacher_program: Module | None = None
@@ -195,8 +195,13 @@ class PreparedRecipe:
     @property
     def sizes(self) -> Sizes:
         """The sizes that an optimizer's cost depends on."""
-        predictors = self.recipe.program.predictors()
-        return Sizes(len(self.train), len(self.val), len(predictors))
+        return Sizes(
+            len(self.train),
+            len(self.val),
+            len(self.recipe.program.predictors()),
+            limited=self.recipe.budget != Budget(),
+            trainer=self.recipe.trainer is not None,
+        )
 
     @property
     def trainings(self) -> tuple[TrainingSettings, ...]:

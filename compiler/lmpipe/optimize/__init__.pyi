@@ -1,5 +1,6 @@
 """The public names, each imported when it is first used."""
 
+from .auto import Auto as Auto
 from .better_together import BetterTogether as BetterTogether
 from .bootstrap_few_shot import BootstrapFewShot as BootstrapFewShot
 from .by_name import optimizer_named as optimizer_named
@@ -7,6 +8,7 @@ from .by_name import optimizer_names as optimizer_names
 from .chain import Chain as Chain
 from .copro import COPRO as COPRO
 from .distill import Distill as Distill
+from .engine.allowance import Allowance as Allowance
 from .engine.budget import Budget as Budget
 from .engine.events import Candidate as Candidate
 from .engine.events import Progress as Progress

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 
 from lmpipe.errors import RecipeError
+from lmpipe.optimize.auto import Auto
 from lmpipe.optimize.better_together import BetterTogether
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.chain import Chain
@@ -43,6 +44,7 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     BootstrapFinetune.name: BootstrapFinetune,
     Distill.name: Distill,
     BetterTogether.name: BetterTogether,
+    Auto.name: Auto,
 }
 
 

@@ -27,8 +27,8 @@ class LayoutSearch(DataclassSettings):
 
     Args:
         layouts: names of the prompt layouts to try; if None, the three that suit the LM best.
-        demos: the number of labeled demonstrations, 1 or more; all candidates that show
-            demonstrations show the same ones.
+        demos: the number of labeled demonstrations; all candidates that show demonstrations show
+            the same ones. 0 tries no demonstrations.
 
     Raises:
         RecipeError: if there are no layouts, or a number is out of range.
@@ -40,7 +40,7 @@ class LayoutSearch(DataclassSettings):
     name: str = "layout"
 
     def __post_init__(self) -> None:
-        check_settings(self, "demos", minimum=1, integer=True)
+        check_settings(self, "demos", minimum=0, integer=True)
         if self.layouts is not None and not self.layouts:
             raise RecipeError("LayoutSearch(layouts=()): needs one layout or more")
         for layout in self.layouts or ():
@@ -48,7 +48,9 @@ class LayoutSearch(DataclassSettings):
 
     async def optimize(self, task: Task) -> ProgramState:
         pools = labeled_demos(task.predictors, task.train)
-        drawn = draw_from_pools(task, pools, self.demos, task.rng("demonstrations"))
+        drawn = {}
+        if self.demos:
+            drawn = draw_from_pools(task, pools, self.demos, task.rng("demonstrations"))
         with_and_without = (True, False) if drawn else (False,)
         plain = task.start.without_demos()
         await task.race(
@@ -69,4 +71,5 @@ class LayoutSearch(DataclassSettings):
 
     def cost(self, sizes: Sizes) -> Cost:
         layouts = TRIED_LAYOUTS if self.layouts is None else len(self.layouts)
-        return Cost(4 * layouts * sizes.val, layouts=self.layouts or ())
+        ways = 4 if self.demos else 2
+        return Cost(ways * layouts * sizes.val, layouts=self.layouts or ())

@@ -264,7 +264,7 @@ def candidate_line(candidate: Candidate, first: float | None, *, best: bool) -> 
 
 def note_line(kind: str, data: Mapping[str, Any]) -> str:
     """Describe a note in one line."""
-    if set(data) == {"message"}:
+    if "message" in data:
         return f"{kind}: {one_line(str(data['message']))}"
     values = ", ".join(f"{name} {one_line(value, 80)}" for name, value in data.items())
     return f"{kind}: {values}" if values else kind

@@ -153,6 +153,12 @@ class ToolUse(_Record):
     source: str = "ran"
 
 
+class Stage(_Record):
+    """What a stage of a portfolio gained and took, or why it was left out, in a sentence."""
+
+    message: str
+
+
 class FreshSpend(_Record):
     """What reached an LM in the last run of a compile."""
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from lmpipe.compiling.run_folder import MANIFEST, PROGRAM, read_manifest
 from lmpipe.errors import ArtifactError
 from lmpipe.foundation.exact_json import load_json
+from lmpipe.optimize.engine.events import STAGE_NOTE
 from lmpipe.report import records
 from lmpipe.signatures.signature_spec import first_problem
 from lmpipe.state.program_state import ProgramState
@@ -33,6 +34,7 @@ class RunFiles:
         state: the learned state, or None while the run has none.
         fresh: what reached an LM in the last run of the compile, or None if it did not finish.
         tools: the uses of tools, from `tools.jsonl`.
+        stages: what each stage of a portfolio gained, in sentences; empty for other optimizers.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class RunFiles:
     state: ProgramState | None
     fresh: records.FreshSpend | None = None
     tools: tuple[records.ToolUse, ...] = ()
+    stages: tuple[str, ...] = ()
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -57,7 +60,16 @@ def read_run(folder: Path) -> RunFiles:
     if program.is_file() and manifest.status == "done":
         state = ProgramState.from_bytes(program.read_bytes(), where=str(program))
     tests = _tests(folder, manifest, candidates)
-    return RunFiles(folder, manifest, candidates, tests, state, _fresh(folder), _tools(folder))
+    return RunFiles(
+        folder,
+        manifest,
+        candidates,
+        tests,
+        state,
+        _fresh(folder),
+        _tools(folder),
+        tuple(read_stages(folder)),
+    )
 
 
 def parse_manifest(manifest: Mapping[str, Any], folder: Path) -> records.Manifest:
@@ -130,6 +142,18 @@ def _fresh(folder: Path) -> records.FreshSpend | None:
         if line.get("event") == "spent":
             return _parse(records.FreshSpend, line.get("fresh", {}), f"{path}:{number}")
     return None
+
+
+def read_stages(folder: Path) -> Iterator[str]:
+    """Yield what each stage of a portfolio gained and took, in sentences.
+
+    Raises:
+        ArtifactError: if the events of the run are damaged.
+    """
+    path = folder / "events.jsonl"
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.get("event") == STAGE_NOTE:
+            yield _parse(records.Stage, line, f"{path}:{number}").message
 
 
 def _tools(folder: Path) -> tuple[records.ToolUse, ...]:

@@ -39,10 +39,16 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Search:
-    """How the search went; the table has the best candidates first, and leaves out `omitted`."""
+    """How the search went.
+
+    Args:
+        stages: what each stage of a portfolio gained, in sentences.
+        candidates: the best ones first, without the `omitted` ones.
+    """
 
     chart: SearchChart
     legend: str
+    stages: tuple[str, ...]
     candidates: Table
     omitted: int
 
@@ -59,6 +65,7 @@ def make_search(run: RunFiles) -> Search | None:
     return Search(
         chart,
         _legend(run, drawn=len(chart.complete) + len(chart.incomplete)),
+        tuple(map(sentence, run.stages)),
         Table("Candidates", _COLUMNS, tuple(_row(item, winner) for item in shown)),
         len(ranked) - len(shown),
     )

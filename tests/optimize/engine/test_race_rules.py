@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmpipe.errors import RecipeError
-from lmpipe.optimize.engine.race_rules import Racing, informative_first
+from lmpipe.optimize.engine.race_rules import Knockout, Racing, informative_first
 
 SCORES = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 
@@ -71,3 +71,38 @@ def test_equal_scores_of_two_candidates_do_not_make_an_example_uninformative() -
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         Racing(**settings)
+
+
+# --- knockout
+
+
+@given(size=st.integers(1, 500))
+def test_the_blocks_of_a_knockout_double_what_was_seen(size: int) -> None:
+    blocks = Knockout().blocks(range(size))
+    assert [index for part in blocks for index in part] == list(range(size))
+    assert len(blocks[0]) == min(8, size)
+    seen = len(blocks[0])
+    for block in blocks[1:-1]:
+        assert len(block) == seen
+        seen += len(block)
+
+
+def test_of_a_knockout_the_better_half_stays() -> None:
+    rows = {"best": 2, "a": 3, "b": 5, "c": 4, "d": 1}
+    scores = {name: [1.0] * right + [0.0] * (8 - right) for name, right in rows.items()}
+    assert Knockout().survivors(scores, looks=3) == ["best", "b", "c"]
+
+
+def test_of_a_knockout_a_candidate_that_changes_nothing_does_not_stay() -> None:
+    scores = {"best": [1.0, 0.0] * 4, "same": [1.0, 0.0] * 4, "other": [0.0, 1.0] * 4}
+    assert Knockout().survivors(scores, looks=3) == ["best", "other"]
+
+
+def test_of_a_knockout_a_single_candidate_that_may_be_better_stays() -> None:
+    scores = {"best": [1.0, 0.0] * 4, "near": [1.0, 0.0] * 3 + [0.0, 0.0]}
+    assert Knockout().survivors(scores, looks=3) == ["best", "near"]
+
+
+def test_of_a_knockout_only_what_is_ahead_stays_after_the_second_block() -> None:
+    scores = {"best": [1.0, 0.0] * 8, "equal": [0.0, 1.0] * 8, "ahead": [0.0, 1.0] * 7 + [1.0] * 2}
+    assert Knockout().survivors(scores, looks=3) == ["best", "ahead"]

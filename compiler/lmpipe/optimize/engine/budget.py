@@ -99,12 +99,16 @@ class Ledger:
     """What one compile has spent and reserved, checked against its budget.
 
     The compile starts when the ledger is made; `clock` returns the time in seconds.
+
+    Attributes:
+        program_runs: the runs of programs that have ended.
     """
 
     def __init__(self, budget: Budget, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.budget = budget
         self.clock = clock
         self.account = Account()
+        self.program_runs = 0
         # Spend as the budget counts it: at full price, without prefix-cache discounts.
         self._charged = Spend()
         self._withheld = Spend()
@@ -166,6 +170,17 @@ class Ledger:
             if each > 0:
                 room.append(max(0, int(_rounded((cap - getattr(spent, name)) / each))))
         return min(room, default=None)
+
+    def remaining(self) -> dict[str, float]:
+        """Return what is left of each limit, without what is withheld.
+
+        Requests that were sent again do not count, so it is the same when a compile is resumed.
+        """
+        spent = self.total + self._withheld
+        left = {name: max(0.0, cap - value) for name, cap, value in self._limits(spent)}
+        if (seconds := self.seconds_left) is not None:
+            left["seconds"] = max(0.0, seconds)
+        return left
 
     async def admit(self, worst: Spend) -> None:
         """Wait until a run's worst case fits, then reserve it.
@@ -287,3 +302,4 @@ class RunAdmission:
 
     def settle(self, calls: Sequence[Call]) -> None:
         self.ledger.settle(self.worst, calls)
+        self.ledger.program_runs += 1

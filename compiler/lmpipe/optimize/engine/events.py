@@ -15,6 +15,9 @@ from lmpipe.state.program_state import ProgramState
 from lmpipe.state.trace import Step
 from lmpipe.weights.trainer import TrainingProgress
 
+# The kind of the notes on what each stage of a portfolio gained; they have a `message` to show.
+STAGE_NOTE = "stage gained"
+
 
 @dataclass(frozen=True)
 class Candidate:

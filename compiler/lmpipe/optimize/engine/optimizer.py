@@ -24,17 +24,21 @@ check_settings = partial(check_fields, error=RecipeError)
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The sizes on which an optimizer's cost depends.
+    """What an optimizer's cost depends on.
 
     Args:
         train: the number of training examples.
         val: the number of validation examples.
         predictors: the number of the program's predictors.
+        limited: whether the compile has a budget.
+        trainer: whether the recipe names what trains weights.
     """
 
     train: int
     val: int
     predictors: int = 1
+    limited: bool = False
+    trainer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ class Optimizer(Protocol):
         ...
 
     def cost(self, sizes: Sizes) -> Cost:
-        """The maximum that `optimize` does on data of these sizes."""
+        """The maximum that `optimize` does in a compile of these sizes."""
         ...
 
     def settings(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from lmpipe.data.example import Example
@@ -24,6 +25,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric
 from lmpipe.modules.module import Module, Predictor
+from lmpipe.optimize.engine.allowance import Allowance, estimate_allowance
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import Candidate, Rollout, Watcher
 from lmpipe.optimize.engine.objectives import Objectives
@@ -32,7 +34,7 @@ from lmpipe.optimize.engine.program_runs import TELLING_RUNS, ProgramRunner
 from lmpipe.optimize.engine.progress import ProgressReporter
 from lmpipe.optimize.engine.proposer import Proposals, Proposer
 from lmpipe.optimize.engine.race import Entry, Pair, Race
-from lmpipe.optimize.engine.race_rules import Racing, informative_first
+from lmpipe.optimize.engine.race_rules import Knockout, Racing, informative_first
 from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.scoreboard import Scoreboard
 from lmpipe.signatures.signature import Signature
@@ -111,7 +113,10 @@ class Task:
             concurrency=concurrency,
         )
         self._race = Race(self._scoreboard, racing, self._score)
-        self._proposer = Proposer(lms.proposer, ledger, self.note, concurrency=concurrency)
+        self._new_proposer = partial(
+            Proposer, lms.proposer, ledger, self.note, concurrency=concurrency
+        )
+        self._proposer = self._new_proposer()
         self._embedder = PoolEmbedder(lms.embedder, ledger, concurrency=concurrency)
         self._order = self.rng("order of validation").sample(range(len(val)), len(val))
         # One step at a time: the order in which runs are admitted decides where a budget ends.
@@ -148,6 +153,20 @@ class Task:
         """What became of the questions to the proposer so far."""
         return self._proposer.proposals
 
+    @property
+    def runs(self) -> int:
+        """The runs of programs so far, those of the baselines included."""
+        return self._ledger.program_runs
+
+    @property
+    def trains(self) -> bool:
+        """Whether this task can train weights."""
+        return self._trainings is not None
+
+    def allowance(self) -> Allowance:
+        """Estimate what is left of the budget, in runs of the program."""
+        return estimate_allowance(self._ledger)
+
     def starting_from(self, state: ProgramState, *, stage: str = "") -> Task:
         """Return this task for an optimizer that continues from what another one learned.
 
@@ -155,6 +174,19 @@ class Task:
         """
         task = copy.copy(self)
         task.start, task._stage = state, self._stage + (stage and f"{stage}: ")
+        return task
+
+    def with_knockouts(self) -> Task:
+        """Return this task with races for first looks, unless every candidate is to be scored."""
+        task = copy.copy(self)
+        if self._race.rules is not None:
+            task._race = replace(self._race, rules=Knockout(risk=self._race.rules.risk))
+        return task
+
+    def with_proposer_on_trial(self) -> Task:
+        """Return this task with questions that do not count among the compile's `proposals`."""
+        task = copy.copy(self)
+        task._proposer = self._new_proposer()
         return task
 
     def rng(self, name: str) -> random.Random:
@@ -214,8 +246,11 @@ class Task:
             BudgetExhaustedError: if the budget ends first; the leader may then be the best.
         """
         async with self._turn:
-            order = informative_first(self._order, self._scoreboard.known())
-            return await self._race.run(entries, order)
+            # The best so far was found on the informative examples: on few of them, all else looks
+            # worse than it is.
+            unsorted = isinstance(self._race.rules, Knockout)
+            known = [] if unsorted else self._scoreboard.known()
+            return await self._race.run(entries, informative_first(self._order, known))
 
     def estimate(self, candidate: Candidate) -> float:
         """Estimate a candidate's score on all validation examples, even if it was dropped.
