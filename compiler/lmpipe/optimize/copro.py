@@ -11,6 +11,7 @@ from lmpipe.optimize.copro_scores import TrainingScores, Tried, climbing_runs
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.candidate_names import changes_words
+from lmpipe.optimize.shared.doubling import looks, looks_before
 from lmpipe.optimize.shared.proposer_text import (
     clean_instruction,
     describe_rows,
@@ -97,7 +98,7 @@ class COPRO(DataclassSettings):
                 break
             climbed = [await self._climb(task, scores, one, depth) for one in tried]
             last = depth == self.depth or not any(climbed)
-            if last or _validates(depth):
+            if last or looks(depth):
                 await self._validate(task, scores, depth, self.finalists if last else 1)
             if last:
                 break
@@ -163,11 +164,6 @@ class COPRO(DataclassSettings):
     def cost(self, sizes: Sizes) -> Cost:
         steps, size = self.depth * sizes.predictors, min(self.examples, sizes.train)
         entrants = self.breadth + self._again(sizes.predictors)
-        validations = self.finalists + sum(map(_validates, range(1, self.depth)))
+        validations = self.finalists + looks_before(self.depth)
         runs = steps * (2 * size + climbing_runs(entrants, size)) + validations * sizes.val
         return Cost(runs, asks=steps * self.breadth)
-
-
-def _validates(depth: int) -> bool:
-    """Whether the best state races on validation after this round: 1, 2, 4, 8 and so on."""
-    return depth & (depth - 1) == 0
