@@ -9,7 +9,7 @@ from statistics import fmean
 
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.shared.proposer_text import with_instruction
+from lmpipe.optimize.shared.proposer_text import describe_tried, with_instruction
 from lmpipe.state.program_state import ProgramState
 
 
@@ -131,7 +131,7 @@ class Tried:
                 known[text] = self.scores[text] = score
         own = scores.best[self.path].instruction
         ranked = sorted(known, key=lambda text: (text == own, known[text]))
-        return "\n\n".join(f"score {100 * known[text]:.0f}:\n{text}" for text in ranked[-most:])
+        return describe_tried({text: known[text] for text in ranked[-most:]})
 
 
 def climbing_runs(states: int, size: int) -> int:

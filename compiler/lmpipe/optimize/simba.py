@@ -61,10 +61,10 @@ class SIMBA(DataclassSettings):
         RecipeError: if a number is out of range.
     """
 
-    steps: int = 4
-    batch: int = 12
+    steps: int = 6
+    batch: int = 8
     samples: int = 3
-    candidates_per_step: int = 3
+    candidates_per_step: int = 6
     finalists: int = 4
     demos: int = 6
     threshold: float = 1.0
