@@ -26,15 +26,27 @@ from lmpipe.optimize.engine.task import Task
 _SETTINGS: dict[str, Any] = {
     # The proposer is asked about once for every 10 runs.
     "gepa": lambda calls: {"runs": round(0.9 * calls)},
-    "copro": lambda calls: {"breadth": 8, "depth": max(2, round(calls / 300))},
-    "mipro": lambda calls: {"trials": max(6, calls // 60), "instructions": 8, "layouts": ()},
-    "simba": lambda calls: {"steps": max(1, round((calls - 4 * 60) / 130)), "batch": 12},
+    # A round takes 8 questions and 96 runs; looks at validation on the way take about 300.
+    "copro": lambda calls: {"breadth": 8, "depth": max(2, round((calls - 400) / 104))},
+    "mipro": lambda calls: {
+        "trials": max(6, calls // 40),
+        "instructions": 1 + 2 * max(1, calls // 120),
+        "rounds": max(1, calls // 120),
+        "trials_per_race": 4,
+        "layouts": (),
+    },
+    "simba": lambda calls: {"steps": max(1, round((calls - 480) / 77)), "samples": 2},
+    "infer-rules": lambda calls: {
+        "candidates": max(2, calls // 50),
+        "rounds": max(1, calls // 150),
+    },
 }
 _OPTIMIZERS: dict[str, Any] = {
     "gepa": lmpipe.GEPA,
     "copro": lmpipe.COPRO,
     "mipro": lmpipe.MIPROv2,
     "simba": lmpipe.SIMBA,
+    "infer-rules": lmpipe.InferRules,
 }
 # The outputs of proposers that are added to an instruction, and do not replace it.
 _ADDED = ("advice", "rules")
