@@ -117,7 +117,7 @@ class COPRO(DataclassSettings):
         texts = await self._propose(task, scores, tried, failed, rng)
         proposed = [with_instruction(scores.best, tried.path, text) for text in texts]
         await scores.climb([*proposed, *again])
-        tried.scores.update(dict.fromkeys(texts, 0.0))
+        tried.score(scores, texts)
         return True
 
     async def _propose(

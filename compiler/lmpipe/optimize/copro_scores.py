@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -115,6 +115,14 @@ class Tried:
     path: str
     scores: dict[str, float]
 
+    def score(self, scores: TrainingScores, texts: Iterable[str]) -> dict[str, float]:
+        """Score instructions beside the present others; keep and return what is known."""
+        states = {text: with_instruction(scores.best, self.path, text) for text in texts}
+        found = {text: scores.estimate(state) for text, state in states.items()}
+        known = {text: score for text, score in found.items() if score is not None}
+        self.scores.update(known)
+        return known
+
     def unknown(self, scores: TrainingScores, most: int) -> list[ProgramState]:
         """Return states of up to `most` good ones that were not run beside the present others."""
         ranked = sorted(self.scores, key=lambda text: self.scores[text])
@@ -124,11 +132,7 @@ class Tried:
 
     def text(self, scores: TrainingScores, most: int) -> str:
         """Write up to `most` of them with their scores, that of the best state last."""
-        known = {}
-        for text in self.scores:
-            score = scores.estimate(with_instruction(scores.best, self.path, text))
-            if score is not None:
-                known[text] = self.scores[text] = score
+        known = self.score(scores, self.scores)
         own = scores.best[self.path].instruction
         ranked = sorted(known, key=lambda text: (text == own, known[text]))
         return describe_tried({text: known[text] for text in ranked[-most:]})

@@ -123,8 +123,10 @@ class InferRules(DataclassSettings):
         for path, pool in pools.items():
             found = await self._rules(task, base, path, pool, failed, count, rng)
             for number, rules in enumerate(found):
-                if rules:
-                    text = f"{base[path].instruction}\n\n{rules}"
+                old = base[path].instruction
+                new = [line for line in rules.splitlines() if line.strip() not in old]
+                if any(new):
+                    text = "\n".join([f"{old}\n", *new])
                     ruled[number] = with_instruction(ruled[number], path, text)
         return ruled
 
