@@ -61,7 +61,7 @@ CASES = (
     Case("gepa/two steps", "gepa", 3000, {"steps": 2}),
     *(
         Case(f"{name}/feedback {n}", name, 1500, {"feedback": n})
-        for name in ("copro", "mipro", "simba")
+        for name in ("copro", "mipro", "simba", "infer-rules")
         for n in (100, 700)
     ),
 )
