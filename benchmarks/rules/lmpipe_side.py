@@ -31,14 +31,14 @@ _SETTINGS: dict[str, Any] = {
     "mipro": lambda calls: {
         "trials": max(6, calls // 40),
         "instructions": 1 + 2 * max(1, calls // 120),
-        "rounds": max(1, calls // 120),
+        "proposal_rounds": max(1, calls // 120),
         "trials_per_race": 4,
         "layouts": (),
     },
     "simba": lambda calls: {"steps": max(1, round((calls - 480) / 77)), "samples": 2},
     "infer-rules": lambda calls: {
         "candidates": max(2, calls // 50),
-        "rounds": max(1, calls // 150),
+        "proposal_rounds": max(1, calls // 150),
     },
 }
 _OPTIMIZERS: dict[str, Any] = {

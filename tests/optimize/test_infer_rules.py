@@ -33,11 +33,11 @@ def search(
     **changes: Any,
 ) -> tuple[Task, ScriptedProposer]:
     """Search with InferRules; `changes` are its settings or parts of the recipe."""
-    names = ("candidates", "rounds", "rules", "demos", "threshold")
+    names = ("candidates", "proposal_rounds", "rules", "demos", "threshold")
     settings = {name: changes.pop(name) for name in names if name in changes}
     proposer = ScriptedProposer(write)
     task = run_optimizer(
-        lmpipe.InferRules(**{"candidates": 2, "rounds": 1, "demos": 3, **settings}),
+        lmpipe.InferRules(**{"candidates": 2, "proposal_rounds": 1, "demos": 3, **settings}),
         student=lmpipe.ScriptedLM(student),
         proposer=proposer.lm,
         **changes,
@@ -166,14 +166,14 @@ def test_later_rounds_add_rules_to_the_best_so_far() -> None:
     def write(asked: dict[str, str]) -> str:
         return f"{kind_in(asked['failed'])} has a colour"
 
-    task, _ = search(write, student, candidates=3, rounds=3)
+    task, _ = search(write, student, candidates=3, proposal_rounds=3)
     assert task.best.score == 1.0
     added = task.best.state["self"].instruction.removeprefix(DECLARED).split("\n")
     assert sorted(filter(None, added)) == sorted(f"{kind} has a colour" for kind in COLOURS)
 
 
 def test_a_rule_is_not_added_twice() -> None:
-    task, _ = search(candidates=2, rounds=2)
+    task, _ = search(candidates=2, proposal_rounds=2)
     assert instructions_of(task) == {f"{DECLARED}\n\n{RULE}"}
 
 
@@ -199,7 +199,9 @@ def test_its_cost_states_the_questions_to_the_proposer() -> None:
     assert len(proposer.asked) == lmpipe.InferRules(candidates=3).cost(Sizes(40, 30, 2)).asks
 
 
-@pytest.mark.parametrize("settings", [{"candidates": 0}, {"rounds": 0}, {"rules": 0}, {"demos": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"candidates": 0}, {"proposal_rounds": 0}, {"rules": 0}, {"demos": 0}]
+)
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.InferRules(**settings)

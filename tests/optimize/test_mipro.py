@@ -140,16 +140,18 @@ def marks(run: lmpipe.Run) -> int:
 def test_later_rounds_improve_on_the_best_of_earlier_ones(tmp_path: Path) -> None:
     lms = {"student": lmpipe.ScriptedLM(knows_more_with_marks), "proposer": proposer(adds_a_mark)}
     settings = {"instructions": 4, "trials": 12, "trials_per_race": 4, "layouts": ()}
-    run = compiled(tmp_path, **lms, optimizer=small(**settings, rounds=3))
+    run = compiled(tmp_path, **lms, optimizer=small(**settings, proposal_rounds=3))
     assert run.best.score == 1.0
     assert marks(run) == 3
-    once = compiled(tmp_path, **lms, optimizer=small(**settings, rounds=1))
+    once = compiled(tmp_path, **lms, optimizer=small(**settings, proposal_rounds=1))
     assert marks(once) == 1
 
 
 def test_rounds_ask_no_more_than_one() -> None:
     sizes = Sizes(40, 30, 2)
-    asks = {small(instructions=6, rounds=rounds).cost(sizes).asks for rounds in (1, 2, 5, 9)}
+    asks = {
+        small(instructions=6, proposal_rounds=rounds).cost(sizes).asks for rounds in (1, 2, 5, 9)
+    }
     assert asks == {2 * 5 + 3}
 
 
@@ -344,7 +346,7 @@ def test_the_search_of_the_paper_needs_as_many_trials_as_dspys() -> None:
         {"demo_sets": 0},
         {"trials": 0},
         {"trials_per_race": 0},
-        {"rounds": 0},
+        {"proposal_rounds": 0},
         {"demos": 0},
         {"bootstrapped": -1},
         {"temperature": -1.0},

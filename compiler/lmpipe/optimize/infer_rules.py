@@ -60,7 +60,7 @@ class InferRules(DataclassSettings):
 
     Source: DSPy's InferRules, which has no paper; instructions from examples are those of Honovich
     et al., "Instruction induction" (arXiv 2205.10782, section 2). Deviations: each candidate is
-    shown half of the examples, and failed runs; there are several rounds (with `rounds=1`, one as
+    shown half of the examples, and failed runs; there are several rounds (with `proposal_rounds=1`, one as
     in DSPy); rules also race without demonstrations, and by halves.
 
     Cost: one run of the program for each training example, 8 more for each round, and
@@ -69,7 +69,7 @@ class InferRules(DataclassSettings):
 
     Args:
         candidates: the number of sets of rules for each predictor, of all rounds, 1 or more.
-        rounds: the number of rounds, 1 or more.
+        proposal_rounds: the number of rounds, 1 or more.
         rules: the maximum number of rules in a set, 1 or more.
         demos: the number of demonstrations that half of the candidates show, 1 or more.
         threshold: the score from which a rollout passes, 0 to 1.
@@ -79,14 +79,14 @@ class InferRules(DataclassSettings):
     """
 
     candidates: int = 9
-    rounds: int = 3
+    proposal_rounds: int = 3
     rules: int = 10
     demos: int = 4
     threshold: float = 1.0
     name: str = "infer-rules"
 
     def __post_init__(self) -> None:
-        counts = ("candidates", "rounds", "rules", "demos")
+        counts = ("candidates", "proposal_rounds", "rules", "demos")
         check_settings(self, *counts, minimum=1, integer=True)
         check_settings(self, "threshold", minimum=0, maximum=1)
 
@@ -167,7 +167,7 @@ class InferRules(DataclassSettings):
 
     def _portions(self) -> list[int]:
         """Return the number of candidates of each round."""
-        rounds = min(self.rounds, self.candidates)
+        rounds = min(self.proposal_rounds, self.candidates)
         extra = self.candidates % rounds
         return [self.candidates // rounds + (number < extra) for number in range(rounds)]
 

@@ -54,8 +54,8 @@ class MIPROv2(DataclassSettings):
 
     Source: Opsahl-Ong et al., "Optimizing Instructions and Demonstrations for Multi-Stage Language
     Model Programs" (arXiv 2406.11695, sections 3 and 4), on Optuna (`lmpipe[mipro]`). Deviations:
-    the instructions are proposed in `rounds`, of which the later ones improve on the best
-    combination so far and see the scores of what was tried (with `rounds=1` all are proposed before
+    the instructions are proposed in `proposal_rounds`, of which the later ones improve on the best
+    combination so far and see the scores of what was tried (with `proposal_rounds=1` all are proposed before
     the search, as in the paper); a group races in place of mini-batches with full evaluations in
     between; the first trial shows the nearest demonstrations (unless `nearest=False`); layouts and
     constrained outputs are searched too.
@@ -72,7 +72,7 @@ class MIPROv2(DataclassSettings):
         trials: the number of states to score: by default from the number n of `demo_sets` of the
             effort and the number v of choices that a state is made of, `max(2 v log2(n), 1.5 n)`.
         trials_per_race: the number of trials that race together before the next ones are chosen.
-        rounds: the number of times that instructions are proposed, 1 or more.
+        proposal_rounds: the number of times that instructions are proposed, 1 or more.
         nearest: whether the first trial, and the teacher of the bootstrapped demonstrations, shows
             the labeled examples nearest to each input.
         demos: the maximum number of demonstrations for each predictor.
@@ -96,7 +96,7 @@ class MIPROv2(DataclassSettings):
     demo_sets: int | None = None
     trials: int | None = None
     trials_per_race: int = 6
-    rounds: int = 3
+    proposal_rounds: int = 3
     nearest: bool = True
     demos: int = 12
     bootstrapped: int = 4
@@ -110,7 +110,7 @@ class MIPROv2(DataclassSettings):
         check_choice("MIPROv2", "effort", self.effort, get_args(Effort), error=RecipeError)
         sizes, counts = (
             ("instructions", "demo_sets", "trials"),
-            ("trials_per_race", "rounds", "demos"),
+            ("trials_per_race", "proposal_rounds", "demos"),
         )
         check_settings(self, *sizes, minimum=1, integer=True, optional=True)
         check_settings(self, *counts, minimum=1, integer=True)
@@ -217,7 +217,7 @@ class MIPROv2(DataclassSettings):
     def _rounds(self, predictors: int) -> list[tuple[int, int]]:
         """Return the number of questions of each round, and of trials up to its end."""
         asks, trials = self._instructions - 1, self._trials(predictors)
-        rounds = max(1, min(self.rounds, asks, trials))
+        rounds = max(1, min(self.proposal_rounds, asks, trials))
         return [
             (asks // rounds + (number < asks % rounds), trials * (number + 1) // rounds)
             for number in range(rounds)
