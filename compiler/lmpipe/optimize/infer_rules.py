@@ -60,8 +60,8 @@ class InferRules(DataclassSettings):
 
     Source: DSPy's InferRules, which has no paper; instructions from examples are those of Honovich
     et al., "Instruction induction" (arXiv 2205.10782, section 2). Deviations: each candidate is
-    shown half of the examples, and failed runs; there are several rounds (with `proposal_rounds=1`, one as
-    in DSPy); rules also race without demonstrations, and by halves.
+    shown half of the examples, and failed runs; there are several rounds (one, as in DSPy, with
+    `proposal_rounds=1`); rules also race without demonstrations, and by halves.
 
     Cost: one run of the program for each training example, 8 more for each round, and
     `2 * candidates` runs for each validation example; `candidates` questions to the proposer for
@@ -179,8 +179,8 @@ class InferRules(DataclassSettings):
 
 def _best_rules(task: Task, base: ProgramState, raced: Sequence[ProgramState]) -> ProgramState:
     """Return the start with the best instructions so far, of equal ones those of this round."""
-    known = {candidate.state: task.estimate(candidate) for candidate in task.candidates}
-    best = max([base, *raced], key=lambda state: (known.get(state, 0.0), state != base))
+    scores = {one.state: one.score for one in task.candidates if one.complete}
+    best = max([base, *raced], key=lambda state: (scores.get(state, 0.0), state != base))
     texts = {path: best[path].instruction for path in task.predictors}
     return task.start.update(
         {path: task.start[path].replace(instruction=text) for path, text in texts.items()}

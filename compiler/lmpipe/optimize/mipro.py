@@ -55,9 +55,9 @@ class MIPROv2(DataclassSettings):
     Source: Opsahl-Ong et al., "Optimizing Instructions and Demonstrations for Multi-Stage Language
     Model Programs" (arXiv 2406.11695, sections 3 and 4), on Optuna (`lmpipe[mipro]`). Deviations:
     the instructions are proposed in `proposal_rounds`, of which the later ones improve on the best
-    combination so far and see the scores of what was tried (with `proposal_rounds=1` all are proposed before
-    the search, as in the paper); a group races in place of mini-batches with full evaluations in
-    between; the first trial shows the nearest demonstrations (unless `nearest=False`); layouts and
+    combination so far and see the scores of what was tried (with `proposal_rounds=1`, all are
+    proposed before the search, as in the paper); a group races in place of mini-batches with full
+    evaluations in between; the first trial shows the nearest demonstrations (unless `nearest=False`); layouts and
     constrained outputs are searched too.
 
     Cost: `trials` runs of the program for each validation example, one for each training example,

@@ -33,15 +33,17 @@ class Trials:
                 self._scored.append((point, candidate))
 
     def best(self) -> Point:
-        """Return the best point so far; of equal ones, the one with the newest instructions.
+        """Return the best point that was scored in full; of equal ones, the one with the newest
+        instructions.
 
         A search that waits for a gain never leaves a plateau.
         """
-        ranks = [
-            (self.task.estimate(candidate), self.space.newness(point))
+        ranks = {
+            (candidate.score, self.space.newness(point)): point
             for point, candidate in self._scored
-        ]
-        return self._scored[ranks.index(max(ranks))][0] if ranks else self.space.baselines()[0]
+            if candidate.complete
+        }
+        return ranks[max(ranks)] if ranks else self.space.baselines()[0]
 
     def best_state(self) -> ProgramState:
         """Return the state of the best point so far."""
