@@ -26,8 +26,8 @@ from lmpipe.optimize.engine.task import Task
 _SETTINGS: dict[str, Any] = {
     # The proposer is asked about once for every 10 runs.
     "gepa": lambda calls: {"runs": round(0.9 * calls)},
-    # A round takes 8 questions and 96 runs; looks at validation on the way take about 300.
-    "copro": lambda calls: {"breadth": 8, "depth": max(2, round((calls - 400) / 104))},
+    # A round takes 8 questions and 100 to 120 runs; looks at validation on the way take about 300.
+    "copro": lambda calls: {"breadth": 8, "depth": max(2, round((calls - 400) / 110))},
     "mipro": lambda calls: {
         "trials": max(6, calls // 40),
         "instructions": 1 + 2 * max(1, calls // 120),

@@ -134,7 +134,7 @@ def test_proposals_are_run_on_training_examples_and_the_worse_half_drops_out(
     assert len(recorder.of("trial")) == 8 + 4 * 2 + 2 * 2 + 1 * 4
 
 
-def test_another_sample_is_drawn_once_all_of_one_is_right(tmp_path: Path) -> None:
+def test_two_samples_on_which_all_is_right_end_the_search(tmp_path: Path) -> None:
     def right_on_most(request: Request) -> str:
         number = int(request.messages[-1].content.split("number ")[1].split()[0])
         return reply_to(request, right=4 <= number < 100)

@@ -43,17 +43,18 @@ class COPRO(DataclassSettings):
     """Improve the instruction of each predictor in turn, and keep what scores best.
 
     The proposer is shown the instructions tried so far with their scores, the best one last, and
-    failed runs with the metric's feedback. Its proposals are scored on a sample of the training
-    examples, and the worse half drops out twice on the way. Each round starts from the best state
-    so far; once that is right on the whole sample, another one is drawn. The best state races on
-    validation after rounds 1, 2, 4, 8 and so on, and the best few do at the end.
+    failed runs with the metric's feedback. Its proposals are scored beside the best state so far on
+    a sample of the training examples, another one each time, and the worse half drops out twice on
+    the way. The best state races on validation after rounds 1, 2, 4, 8 and so on, and the best few
+    do at the end. The search ends early when all is right.
 
     Source: the coordinate ascent of DSPy's COPRO (part of the system of arXiv 2310.03714), with
     the proposals of OPRO (Yang et al., "Large language models as optimizers", arXiv 2309.03409,
     section 3). Deviations: the proposer also sees failed runs; proposals are scored by successive
-    halving (Jamieson and Talwalkar, arXiv 1502.07943) in place of all of them on all examples; if
-    there are several predictors, only the best old instructions are scored again when the others
-    have changed; the result is chosen on validation.
+    halving (Jamieson and Talwalkar, arXiv 1502.07943) on samples that change, in place of all of
+    them on the same examples, so that luck on some of these does not last; if there are several
+    predictors, only the best old instructions are scored again when the others have changed; the
+    result is chosen on validation.
 
     Cost: for each of `depth` rounds and each predictor, `breadth` questions to the proposer and
     about `examples * (breadth / 2 + 2)` runs of the program, or `examples * (breadth + 2)` if there
@@ -107,10 +108,8 @@ class COPRO(DataclassSettings):
     async def _climb(self, task: Task, scores: TrainingScores, tried: Tried, depth: int) -> bool:
         """Improve one predictor's instruction; return whether there was anything to improve."""
         rng = task.rng(f"round {depth}, {tried.path}")
-        failed = await scores.score_best()
-        if not failed:
-            scores.draw()
-            failed = await scores.score_best()
+        # A sample on which all is right teaches nothing; two of them end the search.
+        failed = await scores.draw() or await scores.draw()
         if not failed:
             return False
         again = await scores.better(tried.unknown(scores, self._again(len(task.predictors))))

@@ -15,14 +15,14 @@ from lmpipe.state.program_state import ProgramState
 
 @dataclass
 class TrainingScores:
-    """Scores states on a sample of the training examples; no state is run twice on an example.
+    """Scores states on samples of the training examples; no state is run twice on an example.
 
     Args:
-        size: the number of examples in the sample.
-        rng: draws the sample.
+        size: the number of examples in a sample.
+        rng: draws the samples.
 
     Attributes:
-        sample: the positions of the examples.
+        sample: the positions of the examples of the present sample.
         best: the state with the best score.
     """
 
@@ -35,14 +35,10 @@ class TrainingScores:
 
     def __post_init__(self) -> None:
         self.size = min(self.size, len(self.task.train))
-        self.draw()
 
-    def draw(self) -> None:
-        """Draw another sample."""
+    async def draw(self) -> list[Row]:
+        """Draw another sample; return the rows of the best state on it that score below 1."""
         self.sample = self.rng.sample(range(len(self.task.train)), self.size)
-
-    async def score_best(self) -> list[Row]:
-        """Run the best state on the whole sample, and return its rows that score below 1."""
         await self._run([self.best], self.sample)
         rows = self._rows[self.best]
         return [rows[index] for index in self.sample if rows[index].score.value < 1]
@@ -68,19 +64,22 @@ class TrainingScores:
             self.best = left[0]
 
     def estimate(self, state: ProgramState) -> float | None:
-        """Estimate a state's score; None if it was run on no example that the best was run on.
+        """Estimate a state's score; None if it was not run.
 
-        It is the best one's score and the lead over it on the examples that both were run on.
+        It is the best one's score and the lead over it on the examples that both were run on, or
+        the state's own mean if there are few of these.
         """
-        rows, best = self._rows.get(state, {}), self._rows[self.best]
-        shared = [index for index in best if index in rows]
-        if not shared:
+        if not (rows := self._rows.get(state)):
             return None
+        best = self._rows[self.best]
+        shared = [index for index in best if index in rows]
+        if len(shared) < _parts(self.size)[0]:
+            return self._mean(state, list(rows))
         lead = self._mean(state, shared) - self._mean(self.best, shared)
         return min(1.0, max(0.0, self._mean(self.best, list(best)) + lead))
 
     def leaders(self, count: int) -> list[ProgramState]:
-        """Return the best and the next best that were run on a whole sample, the newest first."""
+        """Return the best, and the next best that were run on a whole sample, newer ones first."""
         found = {self.best: 2.0}
         for state, rows in reversed(self._rows.items()):
             if len(rows) >= self.size and (score := self.estimate(state)) is not None:

@@ -57,8 +57,8 @@ class MIPROv2(DataclassSettings):
     the instructions are proposed in `proposal_rounds`, of which the later ones improve on the best
     combination so far and see the scores of what was tried (with `proposal_rounds=1`, all are
     proposed before the search, as in the paper); a group races in place of mini-batches with full
-    evaluations in between; the first trial shows the nearest demonstrations (unless `nearest=False`); layouts and
-    constrained outputs are searched too.
+    evaluations in between; the first trial shows the nearest demonstrations (unless
+    `nearest=False`); layouts and constrained outputs are searched too.
 
     Cost: `trials` runs of the program for each validation example, one for each training example,
     and 8 more for each round; `instructions - 1` questions to the proposer for each predictor, and
