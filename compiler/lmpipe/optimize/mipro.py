@@ -170,6 +170,8 @@ class MIPROv2(DataclassSettings):
         self, task: Task, labeled: Mapping[str, Sequence[Demo]], rng: random.Random
     ) -> dict[str, list[Demo]]:
         """Collect demonstrations from rollouts that passed: twice as many as a set has."""
+        if not self.bootstrapped:
+            return {}
         collector, enough = BootstrapFewShot(threshold=self.threshold), 2 * self.bootstrapped
         if self.nearest:
             k = max(1, 2 * self.demos // 3)
