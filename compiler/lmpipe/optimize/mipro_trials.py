@@ -33,15 +33,15 @@ class Trials:
                 self._scored.append((point, candidate))
 
     def best(self) -> Point:
-        """Return the best point that was scored in full; of equal ones, the one with the newest
-        instructions.
+        """Return the best point so far; of equal ones, the one with the newest instructions.
 
-        A search that waits for a gain never leaves a plateau.
+        A search that waits for a gain never leaves a plateau. A point that dropped out of a race
+        counts no more than the best one that was scored in full: few rows may be lucky.
         """
+        most = max((one.score for _, one in self._scored if one.complete), default=1.0)
         ranks = {
-            (candidate.score, self.space.newness(point)): point
+            (min(self.task.estimate(candidate), most), self.space.newness(point)): point
             for point, candidate in self._scored
-            if candidate.complete
         }
         return ranks[max(ranks)] if ranks else self.space.baselines()[0]
 
