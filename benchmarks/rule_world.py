@@ -67,7 +67,7 @@ CASES = (
     Case("playbook/two steps", "playbook", 2000, {"steps": 2}, _OURS),
     *(
         Case(f"{name}/feedback {n}", name, 1500, {"feedback": n})
-        for name in ("copro", "mipro", "simba")
+        for name in ("copro", "mipro", "simba", "infer-rules")
         for n in (100, 700)
     ),
 )

@@ -1,7 +1,7 @@
 """Which rows teach a small LM most, and how much more a bigger teacher teaches it.
 
-    PYTHONPATH=. python benchmarks/training_rows.py select
-    PYTHONPATH=. python benchmarks/training_rows.py teacher --teacher local/models/qwen-1.5b.gguf
+    python benchmarks/training_rows.py select
+    python benchmarks/training_rows.py teacher --teacher local/models/qwen-1.5b.gguf
 
 The student is SmolLM2-135M on `programs/tickets.py`, with constrained outputs. `select` trains it
 on 50 and on 100 of 200 labeled rows, chosen by each rule; the labels are its teacher, so that rules
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +36,8 @@ from lmpipe.optimize import BootstrapFewShot, BootstrapFinetune, Candidate, Opti
 from lmpipe.optimize.engine.events import WatcherBase
 from lmpipe.settings import make_runtime, using
 from lmpipe.weights.settings import TrainingSettings
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where `programs` is
 from programs.tickets import DATA, FIELDS, Tickets
 from programs.tickets_weights import recipe as served
 

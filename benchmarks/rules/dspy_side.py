@@ -112,7 +112,7 @@ def search(world: World, optimizer: str, calls: int, settings: dict[str, Any]) -
 
     def metric(gold: Any, pred: Any, trace: Any = None, *_: Any) -> Any:
         score, feedback = world.judge(gold.toDict(), str(getattr(pred, "answer", "")))
-        if optimizer in ("copro", "mipro"):
+        if optimizer in ("copro", "mipro", "infer-rules"):
             return score
         return dspy.Prediction(score=score, feedback=feedback)
 
@@ -191,7 +191,22 @@ def _simba(
     return optimizer.compile(program, trainset=train, seed=seed)
 
 
-_OPTIMIZERS = {"gepa": _gepa, "copro": _copro, "mipro": _mipro, "simba": _simba}
+def _infer_rules(
+    program: Any, train: Any, val: Any, metric: Any, calls: int, seed: int, settings: Any
+) -> Any:
+    optimizer = dspy.InferRules(
+        metric=metric, num_candidates=max(1, calls // ROWS - 1), num_threads=_THREADS, **settings
+    )
+    return optimizer.compile(program, trainset=train, valset=val)
+
+
+_OPTIMIZERS = {
+    "gepa": _gepa,
+    "copro": _copro,
+    "mipro": _mipro,
+    "simba": _simba,
+    "infer-rules": _infer_rules,
+}
 
 if __name__ == "__main__":
     main(search)

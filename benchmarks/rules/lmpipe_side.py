@@ -27,10 +27,21 @@ from lmpipe.optimize.engine.task import Task
 _SETTINGS: dict[str, Any] = {
     # The proposer is asked about once for every 10 runs.
     "gepa": lambda calls: {"runs": round(0.9 * calls)},
-    "copro": lambda calls: {"breadth": 8, "depth": max(2, round(calls / 300))},
-    "mipro": lambda calls: {"trials": max(6, calls // 60), "instructions": 8, "layouts": ()},
+    # A round takes 8 questions and 100 to 120 runs; looks at validation on the way take about 300.
+    "copro": lambda calls: {"breadth": 8, "depth": max(2, round((calls - 400) / 110))},
+    "mipro": lambda calls: {
+        "trials": max(6, calls // 40),
+        "instructions": 1 + 2 * max(1, calls // 120),
+        "proposal_rounds": max(1, calls // 120),
+        "trials_per_race": 4,
+        "layouts": (),
+    },
+    "simba": lambda calls: {"steps": max(1, round((calls - 480) / 77)), "samples": 2},
+    "infer-rules": lambda calls: {
+        "candidates": max(2, calls // 50),
+        "proposal_rounds": max(1, calls // 150),
+    },
     "playbook": lambda calls: {"epochs": max(1, round(calls / 200))},
-    "simba": lambda calls: {"steps": max(1, round((calls - 4 * 60) / 130)), "batch": 12},
     "auto": lambda calls: {},
     "random-search": lambda calls: {"candidates": max(2, round(calls / 40))},
 }
@@ -42,6 +53,7 @@ _OPTIMIZERS: dict[str, Any] = {
     "simba": lmpipe.SIMBA,
     "auto": lmpipe.Auto,
     "random-search": lmpipe.RandomSearch,
+    "infer-rules": lmpipe.InferRules,
 }
 # The outputs of proposers that are added to an instruction, and do not replace it.
 _ADDED = ("advice", "rules")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.scripts import ScriptedProposer, instruction_of, kind_of, reply_to
+from helpers.scripts import ScriptedProposer, instruction_of, kind_in, kind_of, reply_to
 from helpers.tasks import run_optimizer
-from helpers.world import TwoSteps, things
+from helpers.world import COLOURS, TwoSteps, things
 
 import lmpipe
 from lmpipe.errors import RecipeError
@@ -33,11 +33,11 @@ def search(
     **changes: Any,
 ) -> tuple[Task, ScriptedProposer]:
     """Search with InferRules; `changes` are its settings or parts of the recipe."""
-    names = ("candidates", "demos", "threshold")
+    names = ("candidates", "proposal_rounds", "rules", "demos", "threshold")
     settings = {name: changes.pop(name) for name in names if name in changes}
     proposer = ScriptedProposer(write)
     task = run_optimizer(
-        lmpipe.InferRules(**{"candidates": 2, "demos": 3, **settings}),
+        lmpipe.InferRules(**{"candidates": 2, "proposal_rounds": 1, "demos": 3, **settings}),
         student=lmpipe.ScriptedLM(student),
         proposer=proposer.lm,
         **changes,
@@ -90,7 +90,7 @@ def test_each_set_of_rules_races_with_and_without_demonstrations() -> None:
 def test_a_candidate_with_unparseable_rules_still_shows_demonstrations() -> None:
     task, _ = search(in_turn(None, RULE))
     unruled = [c for c in task.candidates if c.state["self"].instruction == DECLARED]
-    assert [(c.name, len(c.state["self"].demos)) for c in unruled] == [("no rules, 3 demos", 3)]
+    assert [(c.name, len(c.state["self"].demos)) for c in unruled] == [("no new rules, 3 demos", 3)]
 
 
 def test_unparseable_rules_do_not_affect_other_predictors() -> None:
@@ -150,6 +150,33 @@ def test_without_labels_and_passed_runs_no_examples_are_shown() -> None:
     assert {asked["examples"] for asked in proposer.asked} == {"none"}
 
 
+def test_as_many_rules_are_asked_for_as_set() -> None:
+    _, proposer = search(rules=4)
+    assert {asked["most"] for asked in proposer.asked} == {4}
+
+
+# --- rounds
+
+
+def test_later_rounds_add_rules_to_the_best_so_far() -> None:
+    def student(request: Request) -> str:
+        told = instruction_of(request)
+        return reply_to(request, right=f"{kind_of(request)} has a colour" in told)
+
+    def write(asked: dict[str, str]) -> str:
+        return f"{kind_in(asked['failed'])} has a colour"
+
+    task, _ = search(write, student, candidates=3, proposal_rounds=3)
+    assert task.best.score == 1.0
+    added = task.best.state["self"].instruction.removeprefix(DECLARED).split("\n")
+    assert sorted(filter(None, added)) == sorted(f"{kind} has a colour" for kind in COLOURS)
+
+
+def test_a_rule_is_not_added_twice() -> None:
+    task, _ = search(candidates=2, proposal_rounds=2)
+    assert instructions_of(task) == {f"{DECLARED}\n\n{RULE}"}
+
+
 # --- cost and settings
 
 
@@ -172,7 +199,9 @@ def test_its_cost_states_the_questions_to_the_proposer() -> None:
     assert len(proposer.asked) == lmpipe.InferRules(candidates=3).cost(Sizes(40, 30, 2)).asks
 
 
-@pytest.mark.parametrize("settings", [{"candidates": 0}, {"demos": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"candidates": 0}, {"proposal_rounds": 0}, {"rules": 0}, {"demos": 0}]
+)
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.InferRules(**settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -104,11 +105,54 @@ def test_helpful_demonstrations_are_found(tmp_path: Path) -> None:
     assert run.best.score > declared.score
 
 
-def test_the_nearest_demonstrations_race_before_all_trials(tmp_path: Path) -> None:
-    run = compiled(tmp_path, optimizer=small(trials=1))
-    first = tried(run)[0]
+def test_the_first_trial_shows_the_nearest_demonstrations_and_says_so(tmp_path: Path) -> None:
+    first = tried(compiled(tmp_path, optimizer=small(trials=1)))[0]
     assert first.state["self"].retrieval is not None
-    assert first.state["self"].instruction == run.program.state()["self"].instruction
+    assert first.state["self"].instruction == NameColour.__doc__
+    assert first.name.startswith("nearest=True: ")
+
+
+def test_without_nearest_no_trial_says_so(tmp_path: Path) -> None:
+    run = compiled(tmp_path, optimizer=small(nearest=False))
+    assert tried(run)
+    assert not any("nearest=True" in one.name for one in run.candidates)
+
+
+def adds_a_mark(request: Request) -> str:
+    """Reply as a proposer that adds an exclamation mark to the last instruction tried."""
+    (field,) = orjson.loads(request.constraint.value)["properties"]  # type: ignore[union-attr]
+    asked = orjson.loads(request.messages[1].content)
+    text = asked["tried"].rsplit("score ", 1)[1].split(":\n")[1] if "tried" in asked else ""
+    return orjson.dumps({field: f"{text}!"}).decode()
+
+
+def knows_more_with_marks(request: Request) -> str:
+    known = list(COLOURS)[: request.messages[0].content.count("!")]
+    colour = colour_of(request)
+    kind = next(kind for kind in COLOURS if COLOURS[kind] == colour)
+    return written(request, "colour", colour if kind in known else "red")
+
+
+def marks(run: lmpipe.Run) -> int:
+    return max(one.state["self"].instruction.count("!") for one in run.candidates)
+
+
+def test_later_rounds_improve_on_the_best_of_earlier_ones(tmp_path: Path) -> None:
+    lms = {"student": lmpipe.ScriptedLM(knows_more_with_marks), "proposer": proposer(adds_a_mark)}
+    settings = {"instructions": 4, "trials": 12, "trials_per_race": 4, "layouts": ()}
+    run = compiled(tmp_path, **lms, optimizer=small(**settings, proposal_rounds=3))
+    assert run.best.score == 1.0
+    assert marks(run) == 3
+    once = compiled(tmp_path, **lms, optimizer=small(**settings, proposal_rounds=1))
+    assert marks(once) == 1
+
+
+def test_rounds_ask_no_more_than_one() -> None:
+    sizes = Sizes(40, 30, 2)
+    asks = {
+        small(instructions=6, proposal_rounds=rounds).cost(sizes).asks for rounds in (1, 2, 5, 9)
+    }
+    assert asks == {2 * 5 + 3}
 
 
 def test_a_proposal_is_grounded(tmp_path: Path) -> None:
@@ -190,9 +234,8 @@ def test_no_combination_is_tried_twice(tmp_path: Path) -> None:
     run = compiled(tmp_path, optimizer=optimizer)
     hashes = [one.state.hash for one in run.candidates if one.complete]
     assert len(hashes) == len(set(hashes))
-    # 2 instructions times no or the nearest demonstrations times free or constrained, and the
-    # nearest demonstrations that race first.
-    assert len({one.state for one in run.candidates}) == 9
+    # 2 instructions times no or the nearest demonstrations times free or constrained.
+    assert len({one.state for one in run.candidates}) == 8
 
 
 def test_with_one_instruction_the_proposer_is_not_asked(tmp_path: Path) -> None:
@@ -277,7 +320,22 @@ def test_more_effort_means_more_trials() -> None:
 def test_single_settings_override_the_effort() -> None:
     heavy = lmpipe.MIPROv2(effort="heavy", instructions=2, trials=5, bootstrapped=0)
     cost = heavy.cost(Sizes(40, 30, 2))
-    assert (cost.runs, cost.asks) == (6 * 30 + 8, 2 * 1 + 3)
+    assert (cost.runs, cost.asks) == (5 * 30 + 8, 2 * 1 + 3)
+
+
+@pytest.mark.parametrize(("effort", "trials"), [("light", 20), ("medium", 28), ("heavy", 33)])
+def test_the_number_of_trials_grows_with_the_space(effort: Any, trials: int) -> None:
+    # One predictor has instructions and demonstrations; all share a layout and constraints.
+    optimizer = lmpipe.MIPROv2(effort=effort, instructions=1, bootstrapped=0)
+    assert optimizer.cost(Sizes(40, 10)).runs == 10 * trials
+    two = optimizer.cost(Sizes(40, 10, 2)).runs
+    assert two == 10 * int(2 * 6 * math.log2({"light": 6, "medium": 12, "heavy": 18}[effort]))
+
+
+def test_the_search_of_the_paper_needs_as_many_trials_as_dspys() -> None:
+    paper = lmpipe.MIPROv2(layouts=(), try_constrained=False, instructions=1, bootstrapped=0)
+    assert paper.cost(Sizes(40, 10)).runs == 10 * 10
+    assert paper.cost(Sizes(40, 10, 2)).runs == 10 * 20
 
 
 @pytest.mark.parametrize(
@@ -288,6 +346,7 @@ def test_single_settings_override_the_effort() -> None:
         {"demo_sets": 0},
         {"trials": 0},
         {"trials_per_race": 0},
+        {"proposal_rounds": 0},
         {"demos": 0},
         {"bootstrapped": -1},
         {"temperature": -1.0},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lmpipe.evaluation.results import Row
-from lmpipe.optimize.engine.events import Candidate
+from lmpipe.optimize.copro_scores import TrainingScores, Tried, climbing_runs
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.candidate_names import changes_words
+from lmpipe.optimize.shared.doubling import looks, looks_before
 from lmpipe.optimize.shared.proposer_text import (
     clean_instruction,
     describe_rows,
@@ -41,26 +43,31 @@ class COPRO(DataclassSettings):
     """Improve the instruction of each predictor in turn, and keep what scores best.
 
     The proposer is shown the instructions tried so far with their scores, the best one last, and
-    failed runs with the metric's feedback. Each round starts from the best candidate so far; the
-    search ends early at a score of 1. When the instructions of the other predictors have changed
-    since a predictor's were scored, the best of those are scored again beside the new ones.
+    failed runs with the metric's feedback. Its proposals are scored beside the best state so far on
+    a sample of the training examples, another one each time, and the worse half drops out twice on
+    the way. The best state races on validation after rounds 1, 2, 4, 8 and so on, and the best few
+    do at the end. The search ends early when all is right.
 
     Source: the coordinate ascent of DSPy's COPRO (part of the system of arXiv 2310.03714), with
     the proposals of OPRO (Yang et al., "Large language models as optimizers", arXiv 2309.03409,
-    section 3).
+    section 3). Deviations: the proposer also sees failed runs; proposals are scored by successive
+    halving (Jamieson and Talwalkar, arXiv 1502.07943) on samples that change, in place of all of
+    them on the same examples, so that luck on some of these does not last; if there are several
+    predictors, only the best old instructions are scored again when the others have changed; the
+    result is chosen on validation.
 
-    Cost: for each of `depth` rounds and each predictor, `breadth` questions to the proposer, at
-    most `breadth` runs of the program for each validation example, and `examples` more runs. If
-    there are several predictors, after the first round at most `history - 1` more runs for each
-    validation example.
+    Cost: for each of `depth` rounds and each predictor, `breadth` questions to the proposer and
+    about `examples * (breadth / 2 + 2)` runs of the program, or `examples * (breadth + 2)` if there
+    are several predictors; `finalists` runs for each validation example, and one more for each
+    doubling of the rounds.
 
     Args:
         breadth: the number of instructions to propose for a predictor in each round, 1 or more.
         depth: the number of rounds over all predictors, 1 or more.
-        examples: the number of training examples to run in search of failures, for each predictor
-            and round.
+        examples: the number of training examples in a sample, 1 or more.
         shown: the number of failed runs that a proposal is shown; each is shown others.
         history: the maximum number of scored instructions that a proposal is shown, 1 or more.
+        finalists: the number of states in the final race, 1 or more.
         temperature: the proposer's sampling temperature, 0 or more; None is that of the proposer
             itself.
 
@@ -69,125 +76,93 @@ class COPRO(DataclassSettings):
     """
 
     breadth: int = 6
-    depth: int = 3
-    examples: int = 12
+    depth: int = 6
+    examples: int = 24
     shown: int = 3
-    history: int = 6
+    history: int = 10
+    finalists: int = 3
     temperature: float | None = 1.0
     name: str = "copro"
 
     def __post_init__(self) -> None:
-        counts = ("breadth", "depth", "history")
+        counts = ("breadth", "depth", "examples", "history", "finalists")
         check_settings(self, *counts, minimum=1, integer=True)
-        check_settings(self, "examples", "shown", minimum=0, integer=True)
+        check_settings(self, "shown", minimum=0, integer=True)
         check_settings(self, "temperature", minimum=0, optional=True)
 
     async def optimize(self, task: Task) -> ProgramState:
-        histories = {path: _History(path) for path in task.predictors}
-        for depth in range(self.depth):
-            for path in task.predictors:
-                if task.best.score >= 1:
-                    return task.best.state
-                rng, history = task.rng(f"round {depth}, {path}"), histories[path]
-                await history.score_again(task, self.history - 1)
-                best = task.best.state
-                history.add(task, task.best, f"{path}: the first instruction")
-                failed = await self._failed_rows(task, best, path, rng)
-                proposed = await self._propose(task, history, failed, rng)
-                names = [f"{path}: instruction {depth + 1}.{n + 1}" for n in range(len(proposed))]
-                states = [with_instruction(best, path, text) for text in proposed]
-                raced = await task.race(list(zip(names, states, strict=True)))
-                for name, candidate in zip(names, raced, strict=True):
-                    history.add(task, candidate, name)
+        start = task.best.state
+        scores = TrainingScores(task, self.examples, task.rng("samples"), start)
+        tried = [Tried(path, {start[path].instruction: 0.0}) for path in task.predictors]
+        for depth in range(1, self.depth + 1):
+            if task.best.score >= 1:
+                break
+            climbed = [await self._climb(task, scores, one, depth) for one in tried]
+            last = depth == self.depth or not any(climbed)
+            if last or looks(depth):
+                await self._validate(task, scores, depth, self.finalists if last else 1)
+            if last:
+                break
         return task.best.state
 
-    async def _failed_rows(
-        self, task: Task, state: ProgramState, path: str, rng: random.Random
-    ) -> list[Row]:
-        """Run a state on some training examples, and return the rows that score below 1."""
-        examples = rng.sample(task.train, min(self.examples, len(task.train)))
-        if not examples or not self.shown:
-            return []
-        (evaluation,) = await task.trial([state], examples)
-        return [row for row in evaluation.rows if row.score.value < 1 and row.trace.of(path)]
+    async def _climb(self, task: Task, scores: TrainingScores, tried: Tried, depth: int) -> bool:
+        """Improve one predictor's instruction; return whether there was anything to improve."""
+        rng = task.rng(f"round {depth}, {tried.path}")
+        # A sample on which all is right teaches nothing; two of them end the search.
+        failed = await scores.draw() or await scores.draw()
+        if not failed:
+            return False
+        again = await scores.better(tried.unknown(scores, self._again(len(task.predictors))))
+        texts = await self._propose(task, scores, tried, failed, rng)
+        proposed = [with_instruction(scores.best, tried.path, text) for text in texts]
+        await scores.climb([*proposed, *again])
+        tried.score(scores, texts)
+        return True
 
     async def _propose(
         self,
         task: Task,
-        history: _History,
+        scores: TrainingScores,
+        tried: Tried,
         failed: Sequence[Row],
         rng: random.Random,
     ) -> list[str]:
         """Propose new, distinct instructions for a predictor."""
-        path = history.path
-        step, tried = step_text(path, task.predictors[path]), history.text(self.history)
-        shown = [rng.sample(failed, min(self.shown, len(failed))) for _ in range(self.breadth)]
+        path = tried.path
+        called = [row for row in failed if row.trace.of(path)]
+        shown = [rng.sample(called, min(self.shown, len(called))) for _ in range(self.breadth)]
+        step, history = step_text(path, task.predictors[path]), tried.text(scores, self.history)
         answers = await task.ask_all(
             ImproveOnScores,
             [
-                {"step": step, "tried": tried, "failed": describe_rows(rows, path, task.predictors)}
+                {
+                    "step": step,
+                    "tried": history,
+                    "failed": describe_rows(rows, path, task.predictors),
+                }
                 for rows in shown
             ],
             temperature=self.temperature,
         )
         texts = [clean_instruction(answer.instruction) for answer in answers if answer]
-        return [text for text in dict.fromkeys(texts) if text and text not in history.names]
+        return [text for text in dict.fromkeys(texts) if text and text not in tried.scores]
 
-    def cost(self, sizes: Sizes) -> Cost:
-        steps = self.depth * sizes.predictors
-        failures = min(self.examples, sizes.train) if self.shown else 0
-        again = 0
-        if sizes.predictors > 1:
-            tried = (self.breadth * depth for depth in range(self.depth))
-            again = sizes.predictors * sum(min(self.history - 1, count) for count in tried)
-        runs = steps * (self.breadth * sizes.val + failures) + again * sizes.val
-        return Cost(runs, asks=steps * self.breadth)
-
-
-@dataclass
-class _History:
-    """The instructions tried for one predictor.
-
-    Args:
-        path: the predictor.
-        names: the names of all of them, by text.
-        scores: the scores of those that were scored beside the same other instructions.
-        beside: the state with those other instructions, without this predictor's own.
-    """
-
-    path: str
-    names: dict[str, str] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
-    beside: ProgramState | None = None
-
-    def add(self, task: Task, candidate: Candidate, name: str) -> None:
-        """Add the instruction of a candidate with its score."""
-        text = candidate.state[self.path].instruction
-        self.names.setdefault(text, name)
-        self.scores[text] = task.estimate(candidate)
-
-    async def score_again(self, task: Task, most: int) -> None:
-        """If the other instructions have changed, score `most` of the best beside the new ones."""
-        beside = with_instruction(task.best.state, self.path, "")
-        if beside == self.beside:
-            return
-        old, own = self._best_last(), task.best.state[self.path].instruction
-        again = [text for text in reversed(old) if text != own][:most]
-        self.scores, self.beside = {}, beside
-        raced = await task.race(
+    async def _validate(self, task: Task, scores: TrainingScores, depth: int, count: int) -> None:
+        """Race the best states on validation."""
+        await task.race(
             [
-                (f"{self.names[text]}, again", with_instruction(task.best.state, self.path, text))
-                for text in again
+                (f"round {depth}, leader {number}: {changes_words(task.start, state)}", state)
+                for number, state in enumerate(scores.leaders(count), start=1)
             ]
         )
-        for candidate in raced:
-            self.add(task, candidate, candidate.name)
 
-    def text(self, most: int) -> str:
-        """Write up to `most` of them with their scores, the best one last."""
-        return "\n\n".join(
-            f"score {100 * self.scores[text]:.0f}:\n{text}" for text in self._best_last()[-most:]
-        )
+    def _again(self, predictors: int) -> int:
+        """The number of old instructions that are scored again when other ones have changed."""
+        return min(self.history - 1, self.breadth // 2) if predictors > 1 else 0
 
-    def _best_last(self) -> list[str]:
-        return sorted(self.scores, key=lambda text: self.scores[text])
+    def cost(self, sizes: Sizes) -> Cost:
+        steps, size = self.depth * sizes.predictors, min(self.examples, sizes.train)
+        entrants = self.breadth + self._again(sizes.predictors)
+        validations = self.finalists + looks_before(self.depth)
+        runs = steps * (2 * size + climbing_runs(entrants, size)) + validations * sizes.val
+        return Cost(runs, asks=steps * self.breadth)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lmpipe.optimize.shared.demo_sets import DemoChoice
 from lmpipe.optimize.shared.proposer_text import with_instruction
@@ -38,10 +38,37 @@ class Space:
 
     def baselines(self) -> list[Point]:
         """Return the points of the start, and of the start with constrained outputs changed."""
-        choices = self.choices()
-        start = dict.fromkeys(choices, 0)
-        others = range(1, choices.get("constrained", 1))
-        return [start, *({**start, "constrained": number} for number in others)]
+        start = dict.fromkeys(self.choices(), 0)
+        return [
+            {**start, "constrained": n} if n else start for n in range(1 + len(self.constrained))
+        ]
+
+    def nearest(self) -> Point | None:
+        """Return the point of the start with the nearest demonstrations; None if there are none."""
+        found = {
+            f"demos of {path}": number
+            for path, choices in self.demos.items()
+            for number, choice in enumerate(choices)
+            if number and choice.retrieval
+        }
+        return {**dict.fromkeys(self.choices(), 0), **found} if found else None
+
+    def adding(self, proposed: Mapping[str, Sequence[str]]) -> Space:
+        """Return the space with more instructions; the numbers of all choices stay the same."""
+        texts = {path: [*old, *proposed.get(path, ())] for path, old in self.instructions.items()}
+        return replace(self, instructions=texts)
+
+    def moves(self, point: Point, proposed: Mapping[str, Sequence[str]]) -> list[Point]:
+        """Return the points beside one that take a proposed instruction for one predictor."""
+        return [
+            {**point, f"instruction of {path}": self.instructions[path].index(text)}
+            for path, texts in proposed.items()
+            for text in texts
+        ]
+
+    def newness(self, point: Point) -> int:
+        """Return a sort key that is higher for later instructions."""
+        return sum(point.get(f"instruction of {path}", 0) for path in self.instructions)
 
     def state(self, point: Point) -> tuple[str, ProgramState]:
         """Return the name and the state of a point."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from itertools import zip_longest
 
 from lmpipe.data.example import Example
 from lmpipe.evaluation.results import Row
@@ -14,6 +14,7 @@ from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, che
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.candidate_names import changes_words
 from lmpipe.optimize.shared.contrast import Contrast, add_advice, add_demonstration
+from lmpipe.optimize.shared.doubling import looks, looks_before
 from lmpipe.state.program_state import ProgramState
 
 
@@ -22,27 +23,34 @@ class SIMBA(DataclassSettings):
     """Learn from examples with a good and a bad run, by demonstrations and advice.
 
     Each step runs states of a pool on a mini-batch of training examples, with several samples of
-    each. The examples whose scores differ most each make a new state (of those with equal scores,
-    the ones that failed different numbers of checks): either the good run becomes
-    its newest demonstration, or the proposer compares the two runs, and its advice is added to the
-    instruction of each predictor. If no scores differ, runs that pass become demonstrations. New
-    states and the start are run on a second mini-batch, of other examples, and join the pool.
-    States are drawn from the pool by the softmax of their lead over the start. Finally, the best
-    of the pool race on validation.
+    each, and a state of its own for each sample. The examples whose scores differ most each make a
+    new state (of those with equal scores, the ones that failed different numbers of checks): either
+    the good run becomes its newest demonstration, or the proposer compares the two runs, and its
+    advice is added to the instruction of each predictor. A full set of demonstrations first loses
+    a random one or more. If the runs of an example are equal, those that pass become
+    demonstrations, and those that do not give advice to the state that they are of. New states
+    and the start are run on a second mini-batch and join the pool. States are drawn from the best
+    of the pool and the start, by the softmax of their lead over the start. The best one races on
+    validation after steps 1, 2, 4, 8 and so on, and the best few at the end.
 
     Source: DSPy's SIMBA (stochastic introspective mini-batch ascent), which has no paper; advice
-    from contrasting runs is that of Reflexion (arXiv 2303.11366, section 3).
+    from contrasting runs is that of Reflexion (arXiv 2303.11366, section 3). Deviations: new states
+    are scored on other examples than they learned from, as a lead over the start; only runs that
+    pass become demonstrations; a run that has no better one to compare gives advice too; each
+    predictor has a question of its own; the result is chosen on validation, from the best states
+    of the pool and not from the best ones of each step.
 
     Cost: for each step, `batch * (samples + candidates_per_step + 1)` runs of the program and
     `candidates_per_step` questions to the proposer for each predictor; `finalists` runs for each
-    validation example.
+    validation example, and one more for each doubling of the steps.
 
     Args:
         steps: the number of mini-batches, 1 or more.
         batch: the number of training examples in a mini-batch, 1 or more; of fewer than twice as
             many examples, half.
         samples: the number of runs of each example, 2 or more.
-        candidates_per_step: the number of states to make in a step, 1 or more.
+        candidates_per_step: the number of states to make in a step, and of the best that states
+            are drawn from, 1 or more.
         finalists: the number of states in the final race, 1 or more.
         demos: the maximum number of demonstrations for each predictor, 1 or more.
         threshold: the score from which a run becomes a demonstration, 0 to 1.
@@ -53,10 +61,10 @@ class SIMBA(DataclassSettings):
         RecipeError: if a number is out of range.
     """
 
-    steps: int = 4
-    batch: int = 12
+    steps: int = 6
+    batch: int = 8
     samples: int = 3
-    candidates_per_step: int = 3
+    candidates_per_step: int = 6
     finalists: int = 4
     demos: int = 6
     threshold: float = 1.0
@@ -72,75 +80,70 @@ class SIMBA(DataclassSettings):
 
     async def optimize(self, task: Task) -> ProgramState:
         rng = task.rng("ascent")
-        # The leads of each state over the start, in score, on the mini-batches that both ran on.
-        pool: dict[ProgramState, list[float]] = {task.start: [0.0]}
+        pool = _Pool(task.start, self.candidates_per_step, self.sampling_temperature, rng)
         size = self._batch_size(len(task.train))
-        for step in range(self.steps):
-            drawn = rng.sample(task.train, min(2 * size, len(task.train)))
-            contrasts = await self._contrasts(task, pool, drawn[:size], step, rng)
-            made = await self._improve(task, pool, contrasts[: self.candidates_per_step], rng)
+        waiting: list[Example] = []
+        for step in range(1, self.steps + 1):
+            if len(waiting) < 2 * size:
+                waiting = rng.sample(task.train, len(task.train))
+            batch, others, waiting = waiting[:size], waiting[size : 2 * size], waiting[2 * size :]
+            lessons = await self._lessons(task, pool, batch, step, rng)
+            made = await self._improve(task, pool, lessons[: self.candidates_per_step], rng)
             # On other examples than it learned from, which would flatter a state.
-            start, *scored = await task.trial([task.start, *made], drawn[size:] or drawn)
+            start, *scored = await task.trial([task.start, *made], others or batch)
             for state, evaluation in zip(made, scored, strict=True):
-                pool.setdefault(state, []).append(evaluation.score - start.score)
-        ranked = sorted(pool, key=lambda state: -fmean(pool[state]))
-        await task.race(
-            [
-                (f"ascent {number}: {changes_words(task.start, state)}", state)
-                for number, state in enumerate(ranked[: self.finalists], start=1)
-            ]
-        )
+                pool.leads[state] = evaluation.score - start.score
+            if step == self.steps or looks(step):
+                await self._validate(task, pool, self.finalists if step == self.steps else 1)
         return task.best.state
 
-    async def _contrasts(
+    async def _lessons(
         self,
         task: Task,
-        pool: Mapping[ProgramState, Sequence[float]],
+        pool: _Pool,
         examples: Sequence[Example],
         step: int,
         rng: random.Random,
-    ) -> list[Contrast]:
-        """Return the best and worst runs of the informative examples, the most different first."""
-        runs: list[list[Row]] = [[] for _ in examples]
+    ) -> list[_Lesson]:
+        """Return what can be learned from each example, the most different runs first."""
+        runs: list[list[tuple[ProgramState, Row]]] = [[] for _ in examples]
         for sample in range(self.samples):
-            state = self._draw(pool, rng)
+            pairs = [(pool.draw(), example) for example in examples]
             # Sample numbers continue from step to step, so that no sample comes twice.
-            number = step * self.samples + sample
-            (evaluation,) = await task.trial([state], examples, sample=number)
-            for rows, row in zip(runs, evaluation.rows, strict=True):
-                rows.append(row)
-        found = [Contrast.of(rows) for rows in runs]
-        informative = [item for item in found if item.differs or self._passes(item)]
-        return sorted(informative, key=lambda item: (-item.spread, -_value(item.good)))
-
-    def _passes(self, contrast: Contrast) -> bool:
-        return contrast.good.failure is None and _value(contrast.good) >= self.threshold
+            number = (step - 1) * self.samples + sample
+            rows = await task.trials(pairs, sample=number)
+            for of, (state, _), row in zip(runs, pairs, rows, strict=True):
+                of.append((state, row))
+        found = sorted(map(_Lesson.of, runs), key=lambda lesson: lesson.order)
+        equal = [lesson for lesson in found if not lesson.contrast.differs]
+        failed = [lesson for lesson in equal if not self._passes(lesson.contrast.good)]
+        passed = [lesson for lesson in equal if self._passes(lesson.contrast.good)]
+        in_turn = [one for both in zip_longest(failed, passed) for one in both if one]
+        return [lesson for lesson in found if lesson.contrast.differs] + in_turn
 
     async def _improve(
-        self,
-        task: Task,
-        pool: Mapping[ProgramState, Sequence[float]],
-        contrasts: Sequence[Contrast],
-        rng: random.Random,
+        self, task: Task, pool: _Pool, lessons: Sequence[_Lesson], rng: random.Random
     ) -> list[ProgramState]:
-        """Make a new state from each contrast; one whose advice cannot be parsed makes none."""
+        """Make a new state from each lesson; one whose advice cannot be parsed makes none."""
         made: list[ProgramState] = []
-        for contrast in contrasts:
-            base = self._draw(pool, rng)
-            # Runs with equal scores give no advice, but if they pass they can be demonstrations.
-            show = self._passes(contrast) and (contrast.spread == 0 or rng.random() < 0.5)
-            made.append(
-                add_demonstration(task, base, contrast.good, rng, most=self.demos)
-                if show
-                else await add_advice(task, base, contrast)
-            )
-        return [state for state in dict.fromkeys(made) if state not in pool]
+        for contrast, own in ((lesson.contrast, lesson.state) for lesson in lessons):
+            base = _with_fewer_demos(pool.draw(), self.demos, rng)
+            if self._passes(contrast.good) and (not contrast.spread or rng.random() < 0.5):
+                made.append(add_demonstration(task, base, contrast.good, rng, most=self.demos))
+            else:
+                made.append(await add_advice(task, base if contrast.differs else own, contrast))
+        return [state for state in dict.fromkeys(made) if state not in pool.leads]
 
-    def _draw(
-        self, pool: Mapping[ProgramState, Sequence[float]], rng: random.Random
-    ) -> ProgramState:
-        weights = [math.exp(fmean(scores) / self.sampling_temperature) for scores in pool.values()]
-        return rng.choices(list(pool), weights)[0]
+    def _passes(self, row: Row) -> bool:
+        return row.failure is None and row.score.value >= self.threshold
+
+    async def _validate(self, task: Task, pool: _Pool, count: int) -> None:
+        await task.race(
+            [
+                (f"ascent {len(pool.leads)}.{number}: {changes_words(task.start, state)}", state)
+                for number, state in enumerate(pool.ranked()[:count], start=1)
+            ]
+        )
 
     def _batch_size(self, train: int) -> int:
         """The size of a mini-batch, which leaves other examples for the second one."""
@@ -148,9 +151,77 @@ class SIMBA(DataclassSettings):
 
     def cost(self, sizes: Sizes) -> Cost:
         batch, made = self._batch_size(sizes.train), self.candidates_per_step
-        runs = self.steps * batch * (self.samples + made + 1) + self.finalists * sizes.val
+        validations = self.finalists + looks_before(self.steps)
+        runs = self.steps * batch * (self.samples + made + 1) + validations * sizes.val
         return Cost(runs, asks=self.steps * made * sizes.predictors)
 
 
-def _value(row: Row) -> float:
-    return row.score.value
+class _Pool:
+    """The states so far, with their leads over the start on the mini-batches of both.
+
+    Args:
+        start: the state to improve; its lead is 0.
+        top: the number of the best states that are drawn from, besides the start.
+        temperature: how evenly states are drawn.
+        rng: draws states.
+    """
+
+    def __init__(
+        self, start: ProgramState, top: int, temperature: float, rng: random.Random
+    ) -> None:
+        self.leads = {start: 0.0}
+        self._start, self._top, self._temperature, self._rng = start, top, temperature, rng
+
+    def ranked(self) -> list[ProgramState]:
+        """Return all states, the best first; of equal ones, the newest."""
+        newest_first = list(self.leads)[::-1]
+        return sorted(newest_first, key=lambda state: -self.leads[state])
+
+    def draw(self) -> ProgramState:
+        """Draw one of the best states or the start, by the softmax of their leads."""
+        states = list(dict.fromkeys([*self.ranked()[: self._top], self._start]))
+        weights = [math.exp(self.leads[state] / self._temperature) for state in states]
+        return self._rng.choices(states, weights)[0]
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """The best and the worst run of an example, and the state that the worst one is of."""
+
+    contrast: Contrast
+    state: ProgramState
+
+    @staticmethod
+    def of(runs: Sequence[tuple[ProgramState, Row]]) -> _Lesson:
+        contrast = Contrast.of([row for _, row in runs])
+        return _Lesson(contrast, next(state for state, row in runs if row is contrast.bad))
+
+    @property
+    def order(self) -> tuple[float, ...]:
+        """A sort key: runs that differ first, by how much; then by the best score."""
+        found = self.contrast
+        return -found.spread, -float(found.differs), -found.good.score.value, -found.lead
+
+
+def _with_fewer_demos(state: ProgramState, most: int, rng: random.Random) -> ProgramState:
+    """Drop some demonstrations at random, more of many; of a full set, at least one."""
+    count = max(len(learned.demos) for learned in state.predictors.values())
+    drop = min(count, max(_poisson(count / most, rng), int(count >= most)))
+    dropped = {rng.randrange(count) for _ in range(drop)}
+    return state.update(
+        {
+            path: learned.replace(
+                demos=tuple(demo for n, demo in enumerate(learned.demos) if n not in dropped)
+            )
+            for path, learned in state.predictors.items()
+            if dropped
+        }
+    )
+
+
+def _poisson(mean: float, rng: random.Random) -> int:
+    """Draw from the Poisson distribution."""
+    limit, product, count = math.exp(-mean), rng.random(), 0
+    while product > limit:
+        product, count = product * rng.random(), count + 1
+    return count

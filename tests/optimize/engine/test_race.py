@@ -75,6 +75,23 @@ def test_racing_makes_fewer_calls_and_finds_the_same_winner() -> None:
     assert len(lms[0].requests) < 0.75 * len(lms[1].requests)
 
 
+def test_a_race_by_halves_keeps_half_of_equal_candidates_after_each_block() -> None:
+    # 30 examples in 4 blocks: none is behind by more than chance, as all are the same.
+    task = make_task()
+    names = [
+        (f"{n}", task.start.map(instruction=f"{task.start['self'].instruction} {n}"))
+        for n in range(4)
+    ]
+    found = loop.run_sync(task.race(names, halve=True))
+    assert [len(candidate.evaluation.rows) for candidate in found] == [30, 15, 8, 8]
+
+
+def test_without_racing_nothing_is_halved() -> None:
+    task = make_task(race=False)
+    found = loop.run_sync(task.race(entries(task, 0, 1, 2, 7), halve=True))
+    assert all(candidate.complete for candidate in found)
+
+
 def test_a_later_race_includes_the_best_so_far_without_running_it_again() -> None:
     lm = student()
     task = make_task(lm)

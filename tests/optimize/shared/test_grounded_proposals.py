@@ -49,7 +49,14 @@ def propose_with(
         (tried,) = await task.trial([task.start], task.train[:12])
         rows = [change(row) for row in tried.rows]
         return await propose_instructions(
-            task, "self", count, data="Things.", rows=rows, rng=random.Random(0)
+            task,
+            "self",
+            count,
+            state=task.start,
+            tried={"Guess.": 0.25, task.start["self"].instruction: 0.5},
+            data="Things.",
+            rows=rows,
+            rng=random.Random(0),
         )
 
     return loop.run_sync(propose())
@@ -86,6 +93,17 @@ def test_empty_known_and_repeated_instructions_are_dropped() -> None:
     own = str(NameColour.__doc__)
     proposer = InTurn("instruction", ["One.", "  ", own, 'Instruction: "One."', "Two."])
     assert sorted(propose_with(proposer, count=5)) == ["One.", "Two."]
+
+
+def test_an_instruction_that_was_tried_is_not_proposed_again() -> None:
+    assert propose_with(InTurn("instruction", ["Guess.", "One."]), count=2) == ["One."]
+
+
+def test_a_proposal_is_shown_what_was_tried_the_best_last() -> None:
+    proposer = InTurn("instruction", ["One."])
+    propose_with(proposer, count=1)
+    (asked,) = proposer.asked
+    assert asked["tried"] == f"score 25:\nGuess.\n\nscore 50:\n{NameColour.__doc__}"
 
 
 def test_unparseable_answers_are_dropped() -> None:
@@ -126,7 +144,9 @@ def test_a_proposal_needs_neither_runs_nor_a_summary() -> None:
 
     async def propose() -> list[str]:
         task = make_task(proposer)
-        return await propose_instructions(task, "self", 1, data="", rows=[], rng=random.Random(0))
+        return await propose_instructions(
+            task, "self", 1, state=task.start, tried={}, data="", rows=[], rng=random.Random(0)
+        )
 
     assert loop.run_sync(propose()) == ["One."]
     assert (proposer.asked[0]["data"], proposer.asked[0]["runs"]) == ("unknown", "none")

@@ -49,6 +49,19 @@ def test_the_first_points_take_every_choice_equally_often() -> None:
     assert set(Counter(point["demos"] for point in points).values()) == {1}
 
 
+def test_given_points_are_asked_for_first() -> None:
+    first = [{"one": 5, "two": 4, "three": 3}, {"one": 1, "two": 1, "three": 1}]
+    found = TreeParzen(SPACE, random.Random(0), first=first)
+    assert found.ask(3)[:2] == first
+
+
+def test_without_spread_points_the_estimator_chooses_at_once() -> None:
+    found = TreeParzen({"one": 6}, random.Random(0), spread=0)
+    for one in range(5):
+        found.learn({"one": one}, float(one))
+    assert found.ask(6) == [{"one": 5}]
+
+
 def test_no_point_comes_twice_and_a_small_space_is_exhausted() -> None:
     points = search(parzen({"one": 2, "two": 3}), 8)
     assert sorted(map(tuple, (point.values() for point in points))) == [

@@ -53,7 +53,7 @@ class Candidate:
 
     @property
     def dropped(self) -> bool:
-        """Whether it left a race early because it was behind by more than chance."""
+        """Whether it left a race early because it was behind."""
         return not self.complete and not self.stopped
 
     def standing(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from lmpipe.errors import BudgetExhaustedError
 from lmpipe.optimize.engine.events import Candidate
@@ -29,12 +30,15 @@ class Race:
     rules: Racing | None
     score: Callable[[Sequence[Pair]], Awaitable[None]]
 
-    async def run(self, entries: Sequence[Entry], order: Sequence[int]) -> list[Candidate]:
+    async def run(
+        self, entries: Sequence[Entry], order: Sequence[int], *, halve: bool = False
+    ) -> list[Candidate]:
         """Race states against each other and against the best candidate so far.
 
         Args:
             entries: names and states; states that are candidates already are not run again.
             order: the order of the validation examples, the same for all states.
+            halve: whether to drop the worse half of the entries after each block.
 
         Raises:
             BudgetExhaustedError: if the budget ends first. The leader of the race is then the
@@ -56,7 +60,7 @@ class Race:
                 await self.score([(state, index) for _, state in runners for index in block])
                 met = end
                 if met < len(order):
-                    runners = self._drop_losers(runners, order[:met], looks=looks)
+                    runners = self._drop_losers(runners, order[:met], looks, halve=halve)
         except BudgetExhaustedError:
             if met and runners:  # only whole blocks count
                 self.scoreboard.trim([state for _, state in runners], order[:met])
@@ -74,12 +78,15 @@ class Race:
         return [best.state, *states] if best is not None and best.complete else states
 
     def _drop_losers(
-        self, runners: Sequence[Entry], met: Sequence[int], *, looks: int
+        self, runners: Sequence[Entry], met: Sequence[int], looks: int, *, halve: bool
     ) -> list[Entry]:
         assert self.rules is not None
         rivals = self._rivals(runners)
         scores = {state: self.scoreboard.weighted_scores(state, met) for state in rivals}
         staying = set(self.rules.survivors(scores, looks=looks))
+        if halve:
+            ranked = sorted(runners, key=lambda entry: -fmean(scores[entry[1]]))
+            staying &= {state for _, state in ranked[: (len(runners) + 1) // 2]}
         for name, state in runners:
             if state not in staying:
                 self.scoreboard.record(name, state)

@@ -228,7 +228,7 @@ class Task:
         rows = self._scoreboard.rows(state, indices) if indices else []
         return dict(zip(indices, rows, strict=True))
 
-    async def race(self, entries: Sequence[Entry]) -> list[Candidate]:
+    async def race(self, entries: Sequence[Entry], *, halve: bool = False) -> list[Candidate]:
         """Score states on the validation examples while they may still be the best.
 
         All are run on the same examples in the same seeded order, block by block, against each
@@ -238,6 +238,9 @@ class Task:
         Args:
             entries: states, each with a name of a few words. A state that is a candidate already
                 keeps its score.
+            halve: whether the worse half of the entries is dropped after each block too
+                (successive halving), if the recipe has racing at all: for searches that must know
+                the best of many states, and of the others no more than that they are worse.
 
         Returns:
             A candidate for each entry: `complete`, or dropped on the way.
@@ -250,7 +253,8 @@ class Task:
             # worse than it is.
             unsorted = isinstance(self._race.rules, Knockout)
             known = [] if unsorted else self._scoreboard.known()
-            return await self._race.run(entries, informative_first(self._order, known))
+            order = informative_first(self._order, known)
+            return await self._race.run(entries, order, halve=halve)
 
     def estimate(self, candidate: Candidate) -> float:
         """Estimate a candidate's score on all validation examples, even if it was dropped.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.events import Rollout
@@ -19,8 +20,9 @@ class WriteAdvice(Signature):
     """Say in one or two sentences what one step of a program should do from now on.
 
     The same input went well once and badly once. Find out what made the difference, and put it as
-    general advice for inputs of this kind, such as "If …, then …". Do not repeat the input, and
-    give no single answer away.
+    general advice for inputs of this kind, such as "If …, then …". If there is no run that went
+    well, find out from the other one what should have been done. Do not repeat the input, and give
+    no single answer away.
     """
 
     instruction: str = Input(desc="what the step is told now")
@@ -31,10 +33,15 @@ class WriteAdvice(Signature):
 
 @dataclass(frozen=True)
 class Contrast:
-    """The best and the worst run of one example."""
+    """The best and the worst run of one example.
+
+    Args:
+        lead: the score of the best run above the mean of all.
+    """
 
     good: Row
     bad: Row
+    lead: float = 0.0
 
     @property
     def spread(self) -> float:
@@ -51,7 +58,8 @@ class Contrast:
         """Choose the best and the worst run; of equal scores, by the checks that they failed."""
         ranked = [(row.score.value, -row.checks.failed) for row in rows]
         best, worst = ranked.index(max(ranked)), ranked.index(min(ranked))
-        return Contrast(rows[best], rows[worst])
+        mean = fmean(row.score.value for row in rows)
+        return Contrast(rows[best], rows[worst], rows[best].score.value - mean)
 
 
 def add_demonstration(
@@ -72,14 +80,18 @@ def add_demonstration(
 
 
 async def add_advice(task: Task, base: ProgramState, contrast: Contrast) -> ProgramState:
-    """Return a state with advice added to the instruction of every predictor that was called."""
+    """Return a state with advice added to the instruction of every predictor that was called.
+
+    If the runs are equally bad, the proposer is shown one of them, as the run that went badly.
+    """
+    good = [contrast.good] if contrast.differs else []
     called = [path for path in task.predictors if contrast.bad.trace.of(path)]
     answers = await task.ask_all(
         WriteAdvice,
         [
             {
                 "instruction": base[path].instruction,
-                "good": describe_rows([contrast.good], path, task.predictors),
+                "good": describe_rows(good, path, task.predictors),
                 "bad": describe_rows([contrast.bad], path, task.predictors),
             }
             for path in called

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.task import Task
@@ -12,9 +12,11 @@ from lmpipe.optimize.shared.proposer_text import (
     describe_examples,
     describe_program,
     describe_rows,
+    describe_tried,
     step_text,
 )
 from lmpipe.signatures.signature import Input, Output, Signature
+from lmpipe.state.program_state import ProgramState
 
 TIPS = (
     "Keep it short: one or two plain sentences.",
@@ -47,13 +49,15 @@ class ProposeInstruction(Signature):
     """Write the instruction for one step of a program.
 
     A language model will carry the step out, and sees the instruction and the step's inputs only.
-    The instruction must fit all inputs, not those of one example, and keep to the tip.
+    The instruction must fit all inputs, not those of one example, and keep to the tip. Improve on
+    the last one of those that were tried: keep what makes it work, and add what its runs lack.
     """
 
     program: str = Input(desc="all steps: signature and present instruction")
     step: str = Input(desc="the step to write the instruction for")
     data: str = Input(desc="what the examples are like")
-    runs: str = Input(desc="what the step did on some examples, and what was wrong with it")
+    tried: str = Input(desc="instructions with their scores from 0 to 100, the best one last")
+    runs: str = Input(desc="what the step did with the last of them, and what was wrong with it")
     tip: str = Input(desc="how the instruction should be")
     instruction: str = Output(desc="the instruction, complete and ready to use")
 
@@ -79,6 +83,8 @@ async def propose_instructions(
     path: str,
     count: int,
     *,
+    state: ProgramState,
+    tried: Mapping[str, float],
     data: str,
     rows: Sequence[Row],
     rng: random.Random,
@@ -86,7 +92,16 @@ async def propose_instructions(
 ) -> list[str]:
     """Propose `count` instructions for one predictor, each from another tip and other runs.
 
-    The runs are drawn from `rows`. Unparseable and repeated instructions are dropped.
+    Unparseable and repeated instructions are dropped.
+
+    Args:
+        path: the predictor.
+        count: the number of questions.
+        state: the state to improve on.
+        tried: the instructions tried for this predictor, with their scores, the best one last.
+        data: a description of the data.
+        rows: runs of the state, of which each question shows some.
+        temperature: the proposer's sampling temperature.
     """
     called = [row for row in rows if row.trace.of(path)]
     # The worst runs are the most informative.
@@ -98,9 +113,10 @@ async def propose_instructions(
         ProposeInstruction,
         [
             {
-                "program": describe_program(task.predictors, task.start),
+                "program": describe_program(task.predictors, state),
                 "step": step_text(path, task.predictors[path]),
                 "data": data or "unknown",
+                "tried": describe_tried(tried),
                 "runs": describe_rows(drawn, path, task.predictors),
                 "tip": tips[number % len(tips)],
             }
@@ -109,5 +125,4 @@ async def propose_instructions(
         temperature=temperature,
     )
     texts = [clean_instruction(answer.instruction) for answer in answers if answer]
-    own = task.start[path].instruction
-    return [text for text in dict.fromkeys(texts) if text and text != own]
+    return [text for text in dict.fromkeys(texts) if text and text not in tried]

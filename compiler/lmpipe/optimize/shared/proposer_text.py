@@ -93,6 +93,11 @@ def describe_rows(rows: Iterable[Row], path: str | None, predictors: Iterable[st
     return Cases(tuple(Case(tuple(_run_parts(row, path, order))) for row in rows))
 
 
+def describe_tried(tried: Mapping[str, float]) -> str:
+    """Write instructions with their scores from 0 to 1, as percentages."""
+    return "\n\n".join(f"score {100 * score:.0f}:\n{text}" for text, score in tried.items())
+
+
 def _run_parts(row: Row, path: str | None, order: Mapping[str, int]) -> Parts:
     steps: dict[str, dict[tuple[tuple[str, str], ...], None]] = {} if path is None else {path: {}}
     for step in row.trace.steps:

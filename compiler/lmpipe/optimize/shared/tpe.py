@@ -14,8 +14,9 @@ from lmpipe.optimize.shared.blocking_library import load_library
 # The number of the chosen value of each parameter.
 Point = Mapping[str, int]
 
-# This many points are spread evenly before the estimator chooses.
-_SPREAD_POINTS = 6
+SPREAD_POINTS = 6
+"""So many points are spread evenly before an estimator that knows nothing chooses."""
+
 # The search for an unknown point ends after this many draws of the estimator, then this many
 # uniform ones.
 _ESTIMATOR_DRAWS, _UNIFORM_DRAWS = 5, 100
@@ -29,15 +30,24 @@ def load_optuna() -> Any:
 class TreeParzen:
     """Chooses points of a space of choices from the scores of earlier points.
 
-    The first six points are spread over the choices of each parameter as evenly as possible.
-
-    `choices` are the numbers of choices of each parameter.
+    Args:
+        choices: the number of choices of each parameter.
+        first: the first points to ask for.
+        spread: how many points come next that are spread over the choices of each parameter as
+            evenly as possible.
 
     Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NIPS 2011, section 4;
     in the multivariate form of Falkner et al., "BOHB", arXiv 1807.01774.
     """
 
-    def __init__(self, choices: Mapping[str, int], rng: random.Random) -> None:
+    def __init__(
+        self,
+        choices: Mapping[str, int],
+        rng: random.Random,
+        *,
+        first: Sequence[Point] = (),
+        spread: int = SPREAD_POINTS,
+    ) -> None:
         self._optuna = load_optuna()
         distribution = self._optuna.distributions.CategoricalDistribution
         self._space = {name: distribution(list(range(count))) for name, count in choices.items()}
@@ -50,7 +60,7 @@ class TreeParzen:
             )
             self._study: Any = self._optuna.create_study(direction="maximize", sampler=sampler)
         self._choices, self._rng = dict(choices), rng
-        self._first = _spread_points(choices, rng)
+        self._first = [*first, *_spread_points(choices, spread, rng)]
         self._known: set[tuple[int, ...]] = set()
         self._waiting: list[Any] = []
 
@@ -109,12 +119,14 @@ class TreeParzen:
         return tuple(point[name] for name in self._space)
 
 
-def _spread_points(choices: Mapping[str, int], rng: random.Random) -> list[dict[str, int]]:
+def _spread_points(
+    choices: Mapping[str, int], number_of_points: int, rng: random.Random
+) -> list[dict[str, int]]:
     """Make points in which each parameter takes all of its choices about equally often."""
-    points: list[dict[str, int]] = [{} for _ in range(_SPREAD_POINTS)]
+    points: list[dict[str, int]] = [{} for _ in range(number_of_points)]
     for name, count in choices.items():
         order = rng.sample(range(count), count)
-        column = [order[number % count] for number in range(_SPREAD_POINTS)]
+        column = [order[number % count] for number in range(number_of_points)]
         rng.shuffle(column)
         for point, choice in zip(points, column, strict=True):
             point[name] = choice
