@@ -26,12 +26,14 @@ from lmpipe.optimize.engine.task import Task
 _SETTINGS: dict[str, Any] = {
     # The proposer is asked about once for every 10 runs.
     "gepa": lambda calls: {"runs": round(0.9 * calls)},
+    "edit-search": lambda calls: {"runs": round(0.9 * calls)},
     "copro": lambda calls: {"breadth": 8, "depth": max(2, round(calls / 300))},
     "mipro": lambda calls: {"trials": max(6, calls // 60), "instructions": 8, "layouts": ()},
     "simba": lambda calls: {"steps": max(1, round((calls - 4 * 60) / 130)), "batch": 12},
 }
 _OPTIMIZERS: dict[str, Any] = {
     "gepa": lmpipe.GEPA,
+    "edit-search": lmpipe.EditSearch,
     "copro": lmpipe.COPRO,
     "mipro": lmpipe.MIPROv2,
     "simba": lmpipe.SIMBA,
@@ -89,7 +91,15 @@ class WorldLMs:
         draw = f"{told} {request.sample}"
         added = "\n".join(self.world.proposals(current, told, draw))
         improved = self.world.improve(current, told, draw)
-        return json.dumps({name: added if name in _ADDED else improved for name in outputs})
+        written: dict[str, Any] = {
+            name: added if name in _ADDED else improved for name in outputs
+        }
+        if "edits" in outputs:
+            line = len(current.splitlines())
+            written["edits"] = [
+                {"action": "add", "line": line, "text": rule} for rule in added.splitlines()
+            ]
+        return json.dumps(written)
 
 
 class Curve(WatcherBase):

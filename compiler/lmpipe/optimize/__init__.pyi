@@ -7,6 +7,7 @@ from .by_name import optimizer_names as optimizer_names
 from .chain import Chain as Chain
 from .copro import COPRO as COPRO
 from .distill import Distill as Distill
+from .edit_search import EditSearch as EditSearch
 from .engine.budget import Budget as Budget
 from .engine.events import Candidate as Candidate
 from .engine.events import Progress as Progress

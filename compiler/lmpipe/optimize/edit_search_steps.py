@@ -1,0 +1,389 @@
+"""The steps of `EditSearch` on the engine: rollouts, edits, their test, and the held-out gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from lmpipe.evaluation.results import Row
+from lmpipe.foundation.plural import plural
+from lmpipe.foundation.statistics import paired_interval
+from lmpipe.optimize.edit_search_edits import Edited, apply_edits
+from lmpipe.optimize.edit_search_proposer import EditQuestion, TriedEdits, propose_edits
+from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.shared.candidate_names import changes_words
+from lmpipe.optimize.shared.paired_test import Pair, PairedTest, net_gains, sign_test
+from lmpipe.optimize.shared.proposer_text import with_instruction
+from lmpipe.optimize.shared.training_runs import TrainingRuns
+from lmpipe.state.program_state import ProgramState
+
+# The first block of validation examples: a tenth of them, but at least 6.
+_BLOCKS, _SMALLEST_BLOCK = 10, 6
+# Edits that are behind by more than chance on the first block are rejected.
+_RISK = 0.2
+# The probability of a gain by chance up to which edits pass the test on training examples; on all
+# of them, where gains and losses by chance are as likely, that of an exact sign test.
+_LEVEL, _LAST_LEVEL = 0.1, 0.2
+# A test goes on to so many times the examples of its step, if it is undecided.
+_LONGEST_TEST = 3
+# Scores on the first block count against so many of the expected score of the state before.
+_PARENT_WEIGHT = 6
+# The gate opens if its runs are worth it: the expected lead, for all runs since it was last open.
+_WORTH = 0.35
+# A question shows at most so many earlier sets of edits, the latest first.
+_TRIED_SHOWN = 8
+# A training example serves a state so often before the next ones do.
+_USES = 2
+# After so many steps without an accepted edit, the search goes on without the declared lines.
+_PATIENCE = 4
+# After so many steps without a run, nothing is left to propose.
+_IDLE_STEPS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditSettings:
+    """The settings of a search.
+
+    Args:
+        edits: the maximum number of edits in a step.
+        batch: the number of training examples in a step with so many edits.
+        cases: the number of training examples in one question.
+        runs: the maximum number of runs of the program, one validation of the start included.
+        asks: the maximum number of questions to the proposer.
+        prompt_weight: the score that 1,000 more characters of instructions must bring.
+    """
+
+    edits: int
+    batch: int
+    cases: int
+    runs: int
+    asks: int
+    prompt_weight: float = 0.0
+
+
+@dataclass
+class Step:
+    """One step: an edited state, and the rows of the state before it.
+
+    Args:
+        path: the predictor whose instruction is edited.
+        indices: the training examples that the state before was run on.
+    """
+
+    before: ProgramState
+    after: ProgramState
+    path: str
+    edited: Edited
+    indices: list[int]
+    pairs: dict[int, Pair] = field(default_factory=dict)
+    result: str = ""
+
+
+class EditSteps:
+    """What a search has seen and spent.
+
+    Attributes:
+        current: the state that is edited.
+    """
+
+    def __init__(self, task: Task, settings: EditSettings) -> None:
+        self._task = task
+        self._settings = settings
+        self._rng = task.rng("edits")
+        self._train = TrainingRuns(task)
+        self._test = PairedTest(_LEVEL)
+        size = len(task.val)
+        block = min(size, max(_SMALLEST_BLOCK, size // _BLOCKS))
+        self._block = sorted(self._rng.sample(range(size), block))
+        self._validations = size
+        self._asks = self._idle = self._fruitless = self._gates = 0
+        self._allowed = settings.edits
+        self._uses: dict[tuple[ProgramState, int], int] = {}
+        self._tried: dict[str, list[TriedEdits]] = {path: [] for path in task.predictors}
+        self._credit = {path: [1, 1] for path in task.predictors}
+        self._lineage = [task.best.state]
+        self._gated_at = self.runs
+        self._anew = False
+
+    @property
+    def current(self) -> ProgramState:
+        return self._lineage[-1]
+
+    @property
+    def runs(self) -> int:
+        """The runs of the program so far, one validation of the start included."""
+        return self._validations + self._train.runs
+
+    @property
+    def ended(self) -> bool:
+        """Whether no step may begin: for lack of runs or questions, or as all is right."""
+        return (
+            self._left() < 2 + len(self._block)
+            or self._asks >= self._settings.asks
+            or self._task.best.score >= 1
+            or self._idle > _IDLE_STEPS
+            or not self._wrong()
+        )
+
+    def _left(self) -> int:
+        """Return the runs that are left beside those of the last validation."""
+        return self._settings.runs - self.runs - len(self._task.val)
+
+    # --- training examples
+
+    async def rollout(self) -> list[int]:
+        """Run the current state on a batch of training examples, rather those that go wrong."""
+        share = self._allowed / self._settings.edits
+        affordable = (self._left() - len(self._block)) // 2
+        size = max(1, min(round(self._settings.batch * share), affordable))
+        chosen = self._wrong()[:size]
+        before = self._train.runs
+        await self._train.rows([(self.current, index) for index in chosen])
+        self._idle = 0 if self._train.runs > before else self._idle + 1
+        return chosen
+
+    def _wrong(self) -> list[int]:
+        """Order the training examples that the current state is not known to do right.
+
+        What it was run on costs nothing to see again, so it comes first; then what went wrong
+        with the states before it, then what is unknown.
+        """
+        size = len(self._task.train)
+        own = self._train.known(self.current)
+
+        def rank(index: int) -> tuple[bool, int]:
+            served = self._uses.get((self.current, index), 0) >= _USES
+            if index in own:
+                return served, 0
+            row = self._train.latest(self._lineage, index)
+            return served, 2 if row is None else 1 if row.score.value < 1 else 3
+
+        shuffled = self._rng.sample(range(size), size)
+        wrong = [i for i in shuffled if i not in own or own[i].score.value < 1]
+        return sorted(wrong, key=rank)
+
+    # --- edits
+
+    async def reflect(self, indices: Sequence[int]) -> Step | None:
+        """Propose edits for the predictor at fault in the rows of a batch, and apply them."""
+        known = self._train.known(self.current)
+        wrong = [index for index in indices if known[index].score.value < 1]
+        path, at_fault = self._at_fault({index: known[index] for index in wrong})
+        for index in at_fault:
+            self._uses[self.current, index] = self._uses.get((self.current, index), 0) + 1
+        size = self._settings.cases
+        questions = [
+            EditQuestion(path, tuple(known[index] for index in at_fault[first : first + size]))
+            for first in range(0, len(at_fault), size)
+        ][: self._settings.asks - self._asks]
+        if not questions:
+            return None
+        self._asks += len(questions)
+        most = -(-self._allowed // len(questions))
+        tried = self._tried[path][-_TRIED_SHOWN:][::-1]
+        proposed = await propose_edits(self._task, self.current, questions, tried, most)
+        edited = apply_edits(self.current[path].instruction, proposed, self._allowed)
+        for words, reason in edited.refused:
+            self._tried[path].append(TriedEdits((words,), f"not applied: {reason}"))
+        if not edited.applied:
+            self._fail(path)
+            return None
+        after = with_instruction(self.current, path, edited.instruction)
+        return Step(self.current, after, path, edited, list(indices))
+
+    def _at_fault(self, rows: Mapping[int, Row]) -> tuple[str, list[int]]:
+        """Choose a predictor, and the rows in which it may be at fault.
+
+        Where a step failed, did not pass a check or has feedback of its own, that one is at fault.
+        Elsewhere, rather one whose edits were accepted.
+        """
+        drawn = {path: self._rng.betavariate(*counts) for path, counts in self._credit.items()}
+        suspects = {index: _suspects(row, self._task.predictors) for index, row in rows.items()}
+        worth = {
+            path: drawn[path] * sum(1 / len(found) for found in suspects.values() if path in found)
+            for path in self._task.predictors
+        }
+        path = max(worth, key=lambda one: worth[one])
+        return path, [index for index, found in suspects.items() if path in found]
+
+    # --- the test on training examples
+
+    async def test(self, step: Step) -> bool:
+        """Say whether edits do better on the same training examples by more than chance.
+
+        More examples are run where those of the step are not enough.
+        """
+        longest = min(_LONGEST_TEST * self._settings.batch, len(self._task.train))
+        fresh = list(step.indices)
+        verdict = None
+        while verdict is None:
+            asked = [(state, i) for i in fresh for state in (step.before, step.after)]
+            rows = iter(await self._train.rows(asked))
+            for index in fresh:
+                step.pairs[index] = (next(rows).score.value, next(rows).score.value)
+            others = [i for i in self._wrong() if i not in step.pairs]
+            size = min(len(step.pairs), longest - len(step.pairs), self._left() // 2)
+            fresh = others[: max(0, size)]
+            verdict = self._verdict(step, last=not fresh)
+        pairs = list(step.pairs.values())
+        self._test.learn(pairs)
+        better = sum(after > before for before, after in pairs)
+        worse = sum(after < before for before, after in pairs)
+        step.result = f"{better} better and {worse} worse of {plural(len(pairs), 'run')}"
+        return verdict
+
+    def _verdict(self, step: Step, *, last: bool) -> bool | None:
+        pairs = list(step.pairs.values())
+        grown = _length(step.after) - _length(step.before)
+        price = self._settings.prompt_weight * grown / 1000
+        if net_gains(pairs) <= 0 or fmean(after - before for before, after in pairs) <= price:
+            return False
+        if self._test.helps(pairs, list(self._held_out(self._lineage).values())):
+            return True
+        if not last:
+            return None
+        return len(pairs) == len(self._task.train) and sign_test(pairs) <= _LAST_LEVEL
+
+    # --- the gate on validation examples
+
+    async def hold_out(self, step: Step) -> bool:
+        """Say whether edits are not behind on the first block of validation examples."""
+        rows = await self._validate(step.after)
+        before = self._own(step.before)
+        pairs = [(before[row.index], row.score.value) for row in rows if row.index in before]
+        self._test.learn(pairs)
+        apart = [after - score for score, after in pairs]
+        held = not apart or paired_interval(apart, 1 - 2 * _RISK).high >= 0
+        if not held:
+            step.result += "; worse on held-out examples"
+        return held
+
+    def learn(self, step: Step, *, accepted: bool) -> None:
+        """Go on from accepted edits, with more of them; after rejected ones, with fewer."""
+        result = f"{'accepted' if accepted else 'rejected'}: {step.result}"
+        self._tried[step.path].append(TriedEdits(step.edited.applied, result))
+        self._task.note(
+            "proposal tested",
+            accepted=accepted,
+            result=result,
+            before={path: state.instruction for path, state in step.before.predictors.items()},
+            after={step.path: step.edited.instruction},
+        )
+        if accepted:
+            self._credit[step.path][0] += 1
+            self._lineage.append(step.after)
+            self._allowed = min(2 * self._allowed, self._settings.edits)
+            self._fruitless = 0
+        else:
+            self._fail(step.path)
+
+    def _fail(self, path: str) -> None:
+        self._credit[path][1] += 1
+        self._allowed = max(1, self._allowed // 2)
+        self._fruitless += 1
+
+    async def start_anew(self) -> None:
+        """If nothing was accepted for long, go on once without the lines that were declared.
+
+        What holds a search back may be in the text that it started from.
+        """
+        if self._fruitless < _PATIENCE:
+            return
+        self._fruitless, self._allowed = 0, self._settings.edits
+        if self._anew:
+            return
+        self._anew = True
+        state = _without_declared(self._task.start, self.current)
+        if state == self.current or self._left() < len(self._block):
+            return
+        await self._validate(state)
+        self._lineage.append(state)
+        texts = {path: learned.instruction for path, learned in state.predictors.items()}
+        self._task.note("started anew", instructions=texts)
+
+    async def gate(self, *, last: bool = False) -> None:
+        """Race the current state on all validation examples, if that is worth its runs.
+
+        If it is not strictly better than the best so far, the search goes back to that one.
+        """
+        best, missing = self._task.best, len(self._task.val) - len(self._own(self.current))
+        if self.current == best.state:
+            return
+        if not last:
+            lead = self._promise(self._lineage) - best.score
+            if self._left() < missing or lead * (self.runs - self._gated_at) < _WORTH * missing:
+                return
+        elif missing > self._settings.runs - self.runs:
+            return
+        self._gates += 1
+        name = f"edits {self._gates}: {changes_words(self._task.start, self.current)}"
+        known = len(self._own(self.current))
+        await self._task.race([(name, self.current)])
+        self._validations += len(self._own(self.current)) - known
+        self._gated_at = self.runs
+        if self._task.best.state != self.current:
+            self._lineage = [self._task.best.state]
+            self._fail_gate()
+
+    def _fail_gate(self) -> None:
+        for path in self._task.predictors:
+            if self._tried[path]:
+                last = self._tried[path][-1]
+                result = f"{last.result}; with all edits before it, not better on held-out examples"
+                self._tried[path][-1] = TriedEdits(last.edits, result)
+
+    async def _validate(self, state: ProgramState) -> list[Row]:
+        known = len(self._own(state))
+        rows = await self._task.peek([(state, index) for index in self._block])
+        self._validations += len(self._own(state)) - known
+        return rows
+
+    def _own(self, state: ProgramState) -> dict[int, float]:
+        """Return the validation scores of a state."""
+        return {index: row.score.value for index, row in self._task.known(state).items()}
+
+    def _held_out(self, lineage: Sequence[ProgramState]) -> dict[int, float]:
+        """Return validation scores: those of the last state, or of the nearest one before it."""
+        found: dict[int, float] = {}
+        for state in lineage:
+            found |= self._own(state)
+        return found
+
+    def _promise(self, lineage: Sequence[ProgramState]) -> float:
+        """Expect a score on all validation examples, from a few and from the states before."""
+        expected = 0.0
+        for number, state in enumerate(lineage):
+            own = self._own(state)
+            if number == 0 or len(own) == len(self._task.val):
+                expected = fmean(own.values())
+            else:
+                total = sum(own.values()) + _PARENT_WEIGHT * expected
+                expected = total / (len(own) + _PARENT_WEIGHT)
+        return expected
+
+
+def _suspects(row: Row, paths: Mapping[str, object]) -> list[str]:
+    """Return the predictors that may be at fault in a row."""
+    called = [path for path in paths if row.trace.of(path)]
+    marked = [
+        path
+        for path in called
+        if row.score.predictor_feedback.get(path)
+        or any(step.error or step.checks for step in row.trace.of(path))
+    ]
+    return marked or called or list(paths)
+
+
+def _without_declared(start: ProgramState, state: ProgramState) -> ProgramState:
+    """Return a state without the lines of the declared instructions."""
+    for path, learned in state.predictors.items():
+        declared = set(start[path].instruction.splitlines())
+        lines = learned.instruction.splitlines()
+        kept = [line for line in lines if line not in declared]
+        state = with_instruction(state, path, "\n".join(kept).strip())
+    return state
+
+
+def _length(state: ProgramState) -> int:
+    return sum(len(learned.instruction) for learned in state.predictors.values())
