@@ -13,6 +13,7 @@ SMALL: dict[str, Optimizer] = {
     "student-preferred": lmpipe.StudentPreferred(demos_tried=6, neighbors=3, demos=(2, 4)),
     "layout": lmpipe.LayoutSearch(demos=2),
     "gepa": lmpipe.GEPA(runs=180),
+    "edit-search": lmpipe.EditSearch(runs=140, edits=4, batch=6),
     "infer-rules": lmpipe.InferRules(candidates=2, demos=2),
     "copro": lmpipe.COPRO(breadth=2, depth=2, examples=6, shown=2),
     "mipro": lmpipe.MIPROv2(instructions=3, demo_sets=4, trials=6, trials_per_race=3, demos=4),

@@ -19,18 +19,18 @@ from lmpipe.optimize.shared.training_runs import TrainingRuns
 from lmpipe.state.program_state import ProgramState
 
 # The first block of validation examples: a tenth of them, but at least 6.
-_BLOCKS, _SMALLEST_BLOCK = 10, 6
+_BLOCKS, _SMALLEST_BLOCK = 6, 8
 # Edits that are behind by more than chance on the first block are rejected.
 _RISK = 0.2
 # The probability of a gain by chance up to which edits pass the test on training examples; on all
 # of them, where gains and losses by chance are as likely, that of an exact sign test.
 _LEVEL, _LAST_LEVEL = 0.1, 0.2
 # A test goes on to so many times the examples of its step, if it is undecided.
-_LONGEST_TEST = 3
+_LONGEST_TEST = 2
 # Scores on the first block count against so many of the expected score of the state before.
 _PARENT_WEIGHT = 6
 # The gate opens if its runs are worth it: the expected lead, for all runs since it was last open.
-_WORTH = 0.35
+_WORTH, _WORTH_STALLED = 1.0, 0.5
 # A question shows at most so many earlier sets of edits, the latest first.
 _TRIED_SHOWN = 8
 # A training example serves a state so often before the next ones do.
@@ -98,12 +98,12 @@ class EditSteps:
         self._block = sorted(self._rng.sample(range(size), block))
         self._validations = size
         self._asks = self._idle = self._fruitless = self._gates = 0
-        self._allowed = settings.edits
+        self._allowed = dict.fromkeys(task.predictors, settings.edits)
         self._uses: dict[tuple[ProgramState, int], int] = {}
         self._tried: dict[str, list[TriedEdits]] = {path: [] for path in task.predictors}
         self._credit = {path: [1, 1] for path in task.predictors}
         self._lineage = [task.best.state]
-        self._gated_at = self.runs
+        self._gated_at = self._runs_before = self.runs
         self._anew = False
 
     @property
@@ -134,14 +134,18 @@ class EditSteps:
 
     async def rollout(self) -> list[int]:
         """Run the current state on a batch of training examples, rather those that go wrong."""
-        share = self._allowed / self._settings.edits
         affordable = (self._left() - len(self._block)) // 2
-        size = max(1, min(round(self._settings.batch * share), affordable))
-        chosen = self._wrong()[:size]
-        before = self._train.runs
+        size = min(max(map(self._batch, self._task.predictors)), affordable)
+        chosen = self._wrong()[: max(1, size)]
         await self._train.rows([(self.current, index) for index in chosen])
-        self._idle = 0 if self._train.runs > before else self._idle + 1
+        self._idle = 0 if self.runs > self._runs_before else self._idle + 1
+        self._runs_before = self.runs
         return chosen
+
+    def _batch(self, path: str) -> int:
+        """Return the number of training examples for as many edits as a predictor may get."""
+        share = self._allowed[path] / self._settings.edits
+        return max(1, round(self._settings.batch * share))
 
     def _wrong(self) -> list[int]:
         """Order the training examples that the current state is not known to do right.
@@ -168,8 +172,10 @@ class EditSteps:
     async def reflect(self, indices: Sequence[int]) -> Step | None:
         """Propose edits for the predictor at fault in the rows of a batch, and apply them."""
         known = self._train.known(self.current)
-        wrong = [index for index in indices if known[index].score.value < 1]
-        path, at_fault = self._at_fault({index: known[index] for index in wrong})
+        wrong = {index: known[index] for index in indices if known[index].score.value < 1}
+        path, at_fault = self._at_fault(wrong)
+        at_fault = at_fault[: self._batch(path)]
+        right = [index for index in indices if index not in wrong]
         for index in at_fault:
             self._uses[self.current, index] = self._uses.get((self.current, index), 0) + 1
         size = self._settings.cases
@@ -180,17 +186,20 @@ class EditSteps:
         if not questions:
             return None
         self._asks += len(questions)
-        most = -(-self._allowed // len(questions))
+        allowed = self._allowed[path]
+        most = -(-allowed // len(questions))
         tried = self._tried[path][-_TRIED_SHOWN:][::-1]
         proposed = await propose_edits(self._task, self.current, questions, tried, most)
-        edited = apply_edits(self.current[path].instruction, proposed, self._allowed)
-        for words, reason in edited.refused:
-            self._tried[path].append(TriedEdits((words,), f"not applied: {reason}"))
+        edited = apply_edits(self.current[path].instruction, proposed, allowed)
+        if edited.refused:
+            why = tuple(f"{words} ({reason})" for words, reason in edited.refused)
+            self._tried[path].append(TriedEdits(why, "not applied"))
         if not edited.applied:
             self._fail(path)
             return None
         after = with_instruction(self.current, path, edited.instruction)
-        return Step(self.current, after, path, edited, list(indices))
+        tested = at_fault + right[: len(at_fault)]
+        return Step(self.current, after, path, edited, tested)
 
     def _at_fault(self, rows: Mapping[int, Row]) -> tuple[str, list[int]]:
         """Choose a predictor, and the rows in which it may be at fault.
@@ -223,7 +232,8 @@ class EditSteps:
             for index in fresh:
                 step.pairs[index] = (next(rows).score.value, next(rows).score.value)
             others = [i for i in self._wrong() if i not in step.pairs]
-            size = min(len(step.pairs), longest - len(step.pairs), self._left() // 2)
+            affordable = (self._left() - len(self._block)) // 2
+            size = min(len(step.pairs), longest - len(step.pairs), affordable)
             fresh = others[: max(0, size)]
             verdict = self._verdict(step, last=not fresh)
         pairs = list(step.pairs.values())
@@ -273,14 +283,14 @@ class EditSteps:
         if accepted:
             self._credit[step.path][0] += 1
             self._lineage.append(step.after)
-            self._allowed = min(2 * self._allowed, self._settings.edits)
+            self._allowed[step.path] = min(2 * self._allowed[step.path], self._settings.edits)
             self._fruitless = 0
         else:
             self._fail(step.path)
 
     def _fail(self, path: str) -> None:
         self._credit[path][1] += 1
-        self._allowed = max(1, self._allowed // 2)
+        self._allowed[path] = max(1, self._allowed[path] // 2)
         self._fruitless += 1
 
     async def start_anew(self) -> None:
@@ -288,9 +298,10 @@ class EditSteps:
 
         What holds a search back may be in the text that it started from.
         """
-        if self._fruitless < _PATIENCE:
+        if self._fruitless < _PATIENCE * len(self._task.predictors):
             return
-        self._fruitless, self._allowed = 0, self._settings.edits
+        self._fruitless = 0
+        self._allowed = dict.fromkeys(self._task.predictors, self._settings.edits)
         if self._anew:
             return
         self._anew = True
@@ -307,14 +318,13 @@ class EditSteps:
 
         If it is not strictly better than the best so far, the search goes back to that one.
         """
-        best, missing = self._task.best, len(self._task.val) - len(self._own(self.current))
-        if self.current == best.state:
-            return
-        if not last:
-            lead = self._promise(self._lineage) - best.score
-            if self._left() < missing or lead * (self.runs - self._gated_at) < _WORTH * missing:
-                return
-        elif missing > self._settings.runs - self.runs:
+        missing = len(self._task.val) - len(self._own(self.current))
+        lead = self._promise(self._lineage) - self._task.best.score
+        left = self._left() + (len(self._task.val) if last else 0)
+        worth = _WORTH_STALLED if self._fruitless else _WORTH
+        gained = lead * (self.runs - self._gated_at)
+        worth_it = lead >= 0 if last else lead > 0 and gained >= worth * missing
+        if self.current == self._task.best.state or missing > left or not worth_it:
             return
         self._gates += 1
         name = f"edits {self._gates}: {changes_words(self._task.start, self.current)}"
@@ -351,15 +361,21 @@ class EditSteps:
         return found
 
     def _promise(self, lineage: Sequence[ProgramState]) -> float:
-        """Expect a score on all validation examples, from a few and from the states before."""
+        """Expect the last state's score on all validation examples.
+
+        It is that of the last state that was run on all, and the lead over it on those that both
+        were run on; this counts against what was expected of the state before.
+        """
+        whole: dict[int, float] = {}
         expected = 0.0
-        for number, state in enumerate(lineage):
+        for state in lineage:
             own = self._own(state)
-            if number == 0 or len(own) == len(self._task.val):
-                expected = fmean(own.values())
+            if not whole or len(own) == len(self._task.val):
+                whole, expected = own, fmean(own.values())
             else:
-                total = sum(own.values()) + _PARENT_WEIGHT * expected
-                expected = total / (len(own) + _PARENT_WEIGHT)
+                leads = [score - whole[index] for index, score in own.items() if index in whole]
+                found = len(leads) * fmean(whole.values()) + sum(leads)
+                expected = (found + _PARENT_WEIGHT * expected) / (len(leads) + _PARENT_WEIGHT)
         return expected
 
 
