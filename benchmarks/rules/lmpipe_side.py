@@ -91,9 +91,7 @@ class WorldLMs:
         draw = f"{told} {request.sample}"
         added = "\n".join(self.world.proposals(current, told, draw))
         improved = self.world.improve(current, told, draw)
-        written: dict[str, Any] = {
-            name: added if name in _ADDED else improved for name in outputs
-        }
+        written: dict[str, Any] = {name: added if name in _ADDED else improved for name in outputs}
         if "edits" in outputs:
             line = len(current.splitlines())
             written["edits"] = [

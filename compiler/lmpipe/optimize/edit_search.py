@@ -20,6 +20,50 @@ _STEPS_PER_VALIDATION = 4
 
 @dataclass(frozen=True, kw_only=True)
 class EditSearch(DataclassSettings):
+    """Edit a few lines of the instructions at a time, and keep what holds on other examples.
+
+    Each step runs the program on a batch of training examples, rather those that go wrong, and
+    chooses the predictor at fault: that of a failed step, of a failed check or of the metric's
+    feedback on it, else rather one whose edits were accepted. Several questions at once show the
+    proposer some of the runs each, with the numbered lines of the predictor's instruction and
+    with earlier edits and what became of them; it adds, replaces or deletes lines. The edits of
+    all questions are applied together, those of several questions first. An edit that cannot be
+    applied is refused alone, and the proposer is told why.
+
+    The edited state must do better than the one before on the same training examples by more than
+    chance, among them some that were right, and must not be behind it on a block of validation
+    examples that no question shows. A race on all validation examples, once in a while and at the
+    end, is the last gate: if the state is not strictly better than the best so far, the search
+    goes back to that one. After a rejected step, a predictor gets half as many edits, after an
+    accepted one twice as many. If nothing is accepted for a while, the search goes on once
+    without the lines of the declared instructions: they may be what holds it back.
+
+    It suits long instructions that consist of many rules, and metrics that can say what is wrong.
+
+    Source: "SkillOpt: Executive strategy for self-evolving agent skills" (arXiv 2605.23904,
+    section 3). It deviates in the gate, where the paper compares means of all validation examples
+    after each step; in the number of edits, which the paper decreases by a schedule; in the order
+    of edits, which the paper asks an LM for; and it needs no slow update at the end of an epoch:
+    lines that no edit names stay as they are, and what was accepted is shown with what was
+    rejected.
+
+    Cost: at most `runs` runs of the program, including one validation of the start, and one
+    question to the proposer for every `cases` runs beyond that validation.
+
+    Args:
+        effort: how many runs: enough for about 6 (`light`), 12 (`medium`) or 24 (`heavy`) steps,
+            and half as many more for each further predictor.
+        runs: the maximum number of runs of the program, in place of an effort.
+        edits: the maximum number of edits in a step, 1 or more.
+        batch: the number of training examples of a step with so many edits, 1 or more.
+        cases: the number of runs that a question shows, 1 or more.
+        prompt_weight: the score, on average, that 1,000 more characters of instructions must
+            bring; 0 or more.
+
+    Raises:
+        RecipeError: if a setting is out of range.
+    """
+
     effort: Effort = "light"
     runs: int | None = None
     edits: int = 8

@@ -33,6 +33,8 @@ _PARENT_WEIGHT = 6
 _WORTH, _WORTH_STALLED = 1.0, 0.5
 # A question shows at most so many earlier sets of edits, the latest first.
 _TRIED_SHOWN = 8
+# A test has a training example that is right for so many that go wrong.
+_GUARDED = 2
 # A training example serves a state so often before the next ones do.
 _USES = 2
 # After so many steps without an accepted edit, the search goes on without the declared lines.
@@ -175,7 +177,7 @@ class EditSteps:
         wrong = {index: known[index] for index in indices if known[index].score.value < 1}
         path, at_fault = self._at_fault(wrong)
         at_fault = at_fault[: self._batch(path)]
-        right = [index for index in indices if index not in wrong]
+        right = [index for index, row in known.items() if row.score.value >= 1]
         for index in at_fault:
             self._uses[self.current, index] = self._uses.get((self.current, index), 0) + 1
         size = self._settings.cases
@@ -198,8 +200,9 @@ class EditSteps:
             self._fail(path)
             return None
         after = with_instruction(self.current, path, edited.instruction)
-        tested = at_fault + right[: len(at_fault)]
-        return Step(self.current, after, path, edited, tested)
+        # What is right now may get worse.
+        guards = self._rng.sample(right, min(len(right), len(at_fault) // _GUARDED))
+        return Step(self.current, after, path, edited, at_fault + guards)
 
     def _at_fault(self, rows: Mapping[int, Row]) -> tuple[str, list[int]]:
         """Choose a predictor, and the rows in which it may be at fault.
