@@ -16,6 +16,8 @@ from lmpipe.state.program_state import ProgramState
 # The number of steps, and how many steps there are for each validation of a state.
 _STEPS = {"light": 6, "medium": 12, "heavy": 24}
 _STEPS_PER_VALIDATION = 4
+# There are at least so many runs of the program for each question.
+_RUNS_PER_ASK = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,8 @@ class EditSearch(DataclassSettings):
     rejected.
 
     Cost: at most `runs` runs of the program, including one validation of the start, and one
-    question to the proposer for every `cases` runs beyond that validation.
+    question to the proposer for every two runs beyond that validation; for every one, if a
+    question shows one run.
 
     Args:
         effort: how many runs: enough for about 6 (`light`), 12 (`medium`) or 24 (`heavy`) steps,
@@ -105,7 +108,10 @@ class EditSearch(DataclassSettings):
 
     def cost(self, sizes: Sizes) -> Cost:
         runs = self._max_runs(sizes)
-        return Cost(max(runs, sizes.val), asks=max(0, -(-(runs - sizes.val) // self.cases)))
+        return Cost(
+            max(runs, sizes.val),
+            asks=max(0, -(-(runs - sizes.val) // min(self.cases, _RUNS_PER_ASK))),
+        )
 
     def _batch_size(self, sizes: Sizes) -> int:
         return min(self.batch, sizes.train)

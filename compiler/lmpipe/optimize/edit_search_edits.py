@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from lmpipe.foundation.plural import plural
 from lmpipe.optimize.shared.proposer_text import clean_instruction
 
 
@@ -59,7 +60,7 @@ def apply_edits(instruction: str, proposed: Sequence[Sequence[LineEdit]], most: 
         words = in_words(edit, lines)
         reason = _why_not(edit, lines, changed, added)
         if not reason and len(applied) == most:
-            reason = f"only {most} edits are applied at a time"
+            reason = f"a step applies at most {plural(most, 'edit')}"
         if reason:
             refused.setdefault(words, reason)
         elif edit.action == "add":
