@@ -192,7 +192,8 @@ def test_what_only_helps_on_training_examples_is_not_kept(tmp_path: Path) -> Non
         shown = [word for word in asked["cases"].replace('"', " ").split() if word.isdecimal()]
         return adding(*(f"Thing {number} is known." for number in shown))
 
-    run = compiled(tmp_path, reciting, student=lmpipe.ScriptedLM(recites))
+    editor = Editor(reciting)
+    run = compiled(tmp_path, proposer=editor.lm, student=lmpipe.ScriptedLM(recites))
     assert any(test["accepted"] for test in proposals_tested(run))
     assert run.state == lmpipe.Predict(NameColour).state()
 

@@ -8,27 +8,21 @@ from statistics import fmean
 
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
-from lmpipe.foundation.statistics import paired_interval
 from lmpipe.optimize.edit_search_edits import Edited, apply_edits
 from lmpipe.optimize.edit_search_proposer import EditQuestion, TriedEdits, propose_edits
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.candidate_names import changes_words
+from lmpipe.optimize.shared.held_out import HeldOut, is_behind
 from lmpipe.optimize.shared.paired_test import Pair, PairedTest, net_gains, sign_test
 from lmpipe.optimize.shared.proposer_text import with_instruction
 from lmpipe.optimize.shared.training_runs import TrainingRuns
 from lmpipe.state.program_state import ProgramState
 
-# The first block of validation examples: a tenth of them, but at least 6.
-_BLOCKS, _SMALLEST_BLOCK = 6, 8
-# Edits that are behind by more than chance on the first block are rejected.
-_RISK = 0.2
 # The probability of a gain by chance up to which edits pass the test on training examples; on all
 # of them, where gains and losses by chance are as likely, that of an exact sign test.
 _LEVEL, _LAST_LEVEL = 0.1, 0.2
 # A test goes on to so many times the examples of its step, if it is undecided.
 _LONGEST_TEST = 2
-# Scores on the first block count against so many of the expected score of the state before.
-_PARENT_WEIGHT = 6
 # The gate opens if its runs are worth it: the expected lead, for all runs since it was last open.
 _WORTH, _WORTH_STALLED = 1.0, 0.5
 # A question shows at most so many earlier sets of edits, the latest first.
@@ -39,6 +33,7 @@ _GUARDED = 2
 _USES = 2
 # After so many steps without an accepted edit, the search goes on without the declared lines.
 _PATIENCE = 4
+_ACCEPTED = "accepted"
 # After so many steps without a run, nothing is left to propose.
 _IDLE_STEPS = 10
 
@@ -95,14 +90,12 @@ class EditSteps:
         self._rng = task.rng("edits")
         self._train = TrainingRuns(task)
         self._test = PairedTest(_LEVEL)
-        size = len(task.val)
-        block = min(size, max(_SMALLEST_BLOCK, size // _BLOCKS))
-        self._block = sorted(self._rng.sample(range(size), block))
-        self._validations = size
+        self._held_out = HeldOut(task, self._rng)
         self._asks = self._idle = self._fruitless = self._gates = 0
         self._allowed = dict.fromkeys(task.predictors, settings.edits)
         self._uses: dict[tuple[ProgramState, int], int] = {}
         self._tried: dict[str, list[TriedEdits]] = {path: [] for path in task.predictors}
+        self._settled = dict.fromkeys(task.predictors, 0)
         self._credit = {path: [1, 1] for path in task.predictors}
         self._lineage = [task.best.state]
         self._gated_at = self._runs_before = self.runs
@@ -115,13 +108,13 @@ class EditSteps:
     @property
     def runs(self) -> int:
         """The runs of the program so far, one validation of the start included."""
-        return self._validations + self._train.runs
+        return self._held_out.runs + self._train.runs
 
     @property
     def ended(self) -> bool:
         """Whether no step may begin: for lack of runs or questions, or as all is right."""
         return (
-            self._left() < 2 + len(self._block)
+            self._left() < 2 + len(self._held_out.block)
             or self._asks >= self._settings.asks
             or self._task.best.score >= 1
             or self._idle > _IDLE_STEPS
@@ -136,7 +129,7 @@ class EditSteps:
 
     async def rollout(self) -> list[int]:
         """Run the current state on a batch of training examples, rather those that go wrong."""
-        affordable = (self._left() - len(self._block)) // 2
+        affordable = (self._left() - len(self._held_out.block)) // 2
         size = min(max(map(self._batch, self._task.predictors)), affordable)
         chosen = self._wrong()[: max(1, size)]
         await self._train.rows([(self.current, index) for index in chosen])
@@ -235,7 +228,7 @@ class EditSteps:
             for index in fresh:
                 step.pairs[index] = (next(rows).score.value, next(rows).score.value)
             others = [i for i in self._wrong() if i not in step.pairs]
-            affordable = (self._left() - len(self._block)) // 2
+            affordable = (self._left() - len(self._held_out.block)) // 2
             size = min(len(step.pairs), longest - len(step.pairs), affordable)
             fresh = others[: max(0, size)]
             verdict = self._verdict(step, last=not fresh)
@@ -252,7 +245,7 @@ class EditSteps:
         price = self._settings.prompt_weight * grown / 1000
         if net_gains(pairs) <= 0 or fmean(after - before for before, after in pairs) <= price:
             return False
-        if self._test.helps(pairs, list(self._held_out(self._lineage).values())):
+        if self._test.helps(pairs, list(self._held_out.inherited(self._lineage).values())):
             return True
         if not last:
             return None
@@ -262,19 +255,15 @@ class EditSteps:
 
     async def hold_out(self, step: Step) -> bool:
         """Say whether edits are not behind on the first block of validation examples."""
-        rows = await self._validate(step.after)
-        before = self._own(step.before)
-        pairs = [(before[row.index], row.score.value) for row in rows if row.index in before]
+        pairs = await self._held_out.compare(step.before, step.after)
         self._test.learn(pairs)
-        apart = [after - score for score, after in pairs]
-        held = not apart or paired_interval(apart, 1 - 2 * _RISK).high >= 0
-        if not held:
+        if behind := is_behind(pairs):
             step.result += "; worse on held-out examples"
-        return held
+        return not behind
 
     def learn(self, step: Step, *, accepted: bool) -> None:
         """Go on from accepted edits, with more of them; after rejected ones, with fewer."""
-        result = f"{'accepted' if accepted else 'rejected'}: {step.result}"
+        result = f"{_ACCEPTED if accepted else 'rejected'}: {step.result}"
         self._tried[step.path].append(TriedEdits(step.edited.applied, result))
         self._task.note(
             "proposal tested",
@@ -309,9 +298,9 @@ class EditSteps:
             return
         self._anew = True
         state = _without_declared(self._task.start, self.current)
-        if state == self.current or self._left() < len(self._block):
+        if state == self.current or self._left() < len(self._held_out.block):
             return
-        await self._validate(state)
+        await self._held_out.run_block(state)
         self._lineage.append(state)
         texts = {path: learned.instruction for path, learned in state.predictors.items()}
         self._task.note("started anew", instructions=texts)
@@ -321,8 +310,8 @@ class EditSteps:
 
         If it is not strictly better than the best so far, the search goes back to that one.
         """
-        missing = len(self._task.val) - len(self._own(self.current))
-        lead = self._promise(self._lineage) - self._task.best.score
+        missing = self._held_out.missing(self.current)
+        lead = self._held_out.expected(self._lineage) - self._task.best.score
         left = self._left() + (len(self._task.val) if last else 0)
         worth = _WORTH_STALLED if self._fruitless else _WORTH
         gained = lead * (self.runs - self._gated_at)
@@ -331,55 +320,21 @@ class EditSteps:
             return
         self._gates += 1
         name = f"edits {self._gates}: {changes_words(self._task.start, self.current)}"
-        known = len(self._own(self.current))
-        await self._task.race([(name, self.current)])
-        self._validations += len(self._own(self.current)) - known
+        passed = await self._held_out.race(name, self.current)
         self._gated_at = self.runs
-        if self._task.best.state != self.current:
-            self._lineage = [self._task.best.state]
-            self._fail_gate()
+        if not passed:
+            self._undo()
+        self._settled = {path: len(tried) for path, tried in self._tried.items()}
 
-    def _fail_gate(self) -> None:
-        for path in self._task.predictors:
-            if self._tried[path]:
-                last = self._tried[path][-1]
-                result = f"{last.result}; with all edits before it, not better on held-out examples"
-                self._tried[path][-1] = TriedEdits(last.edits, result)
-
-    async def _validate(self, state: ProgramState) -> list[Row]:
-        known = len(self._own(state))
-        rows = await self._task.peek([(state, index) for index in self._block])
-        self._validations += len(self._own(state)) - known
-        return rows
-
-    def _own(self, state: ProgramState) -> dict[int, float]:
-        """Return the validation scores of a state."""
-        return {index: row.score.value for index, row in self._task.known(state).items()}
-
-    def _held_out(self, lineage: Sequence[ProgramState]) -> dict[int, float]:
-        """Return validation scores: those of the last state, or of the nearest one before it."""
-        found: dict[int, float] = {}
-        for state in lineage:
-            found |= self._own(state)
-        return found
-
-    def _promise(self, lineage: Sequence[ProgramState]) -> float:
-        """Expect the last state's score on all validation examples.
-
-        It is that of the last state that was run on all, and the lead over it on those that both
-        were run on; this counts against what was expected of the state before.
-        """
-        whole: dict[int, float] = {}
-        expected = 0.0
-        for state in lineage:
-            own = self._own(state)
-            if not whole or len(own) == len(self._task.val):
-                whole, expected = own, fmean(own.values())
-            else:
-                leads = [score - whole[index] for index, score in own.items() if index in whole]
-                found = len(leads) * fmean(whole.values()) + sum(leads)
-                expected = (found + _PARENT_WEIGHT * expected) / (len(leads) + _PARENT_WEIGHT)
-        return expected
+    def _undo(self) -> None:
+        """Go back to the best state so far, and remember what is undone."""
+        self._lineage = [self._task.best.state]
+        for path, tried in self._tried.items():
+            for number in range(self._settled[path], len(tried)):
+                edits, result = tried[number].edits, tried[number].result
+                if result.startswith(_ACCEPTED):
+                    result = f"undone: not better on all held-out examples ({result})"
+                    tried[number] = TriedEdits(edits, result)
 
 
 def _suspects(row: Row, paths: Mapping[str, object]) -> list[str]:
