@@ -210,6 +210,30 @@ def test_what_is_worse_on_held_out_examples_is_rejected_at_once(tmp_path: Path) 
     assert "worse on held-out examples" in editor.asked[-1]["tried"]
 
 
+def test_edits_that_fail_the_last_gate_are_undone_and_told(tmp_path: Path) -> None:
+    helped: set[int] = set()
+
+    def luck_runs_out(request: Request) -> str:
+        number = number_of(request)
+        if CLUE not in request.messages[0].text:
+            return reply_to(request, right=number >= 100 and number % 2 == 0)
+        if number < 100:
+            return reply_to(request, right=number % 9 > 0)
+        helped.add(number)
+        return reply_to(request, right=len(helped) <= 8)
+
+    editor = Editor(adds_the_clue)
+    run = compiled(
+        tmp_path,
+        proposer=editor.lm,
+        student=lmpipe.ScriptedLM(luck_runs_out),
+        optimizer=lmpipe.EditSearch(runs=300),
+    )
+    assert CLUE not in run.state["self"].instruction
+    undone = "undone: not better on all held-out examples"
+    assert any(undone in asked["tried"] for asked in editor.asked)
+
+
 def test_a_declared_line_that_holds_the_search_back_is_left_out(tmp_path: Path) -> None:
     def held_back(request: Request) -> str:
         system = request.messages[0].text

@@ -96,6 +96,7 @@ class EditSteps:
         self._uses: dict[tuple[ProgramState, int], int] = {}
         self._tried: dict[str, list[TriedEdits]] = {path: [] for path in task.predictors}
         self._settled = dict.fromkeys(task.predictors, 0)
+        self._undone: set[ProgramState] = set()
         self._credit = {path: [1, 1] for path in task.predictors}
         self._lineage = [task.best.state]
         self._gated_at = self._runs_before = self.runs
@@ -219,6 +220,9 @@ class EditSteps:
 
         More examples are run where those of the step are not enough.
         """
+        if step.after in self._undone:
+            step.result = "it was not better on all held-out examples before"
+            return False
         longest = min(_LONGEST_TEST * self._settings.batch, len(self._task.train))
         fresh = list(step.indices)
         verdict = None
@@ -328,6 +332,7 @@ class EditSteps:
 
     def _undo(self) -> None:
         """Go back to the best state so far, and remember what is undone."""
+        self._undone.add(self.current)
         self._lineage = [self._task.best.state]
         for path, tried in self._tried.items():
             for number in range(self._settled[path], len(tried)):
