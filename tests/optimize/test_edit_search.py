@@ -131,11 +131,11 @@ def test_an_edit_that_cannot_be_applied_is_told_with_the_reason(tmp_path: Path) 
     )
 
 
-def test_a_step_applies_at_most_so_many_edits(tmp_path: Path) -> None:
+def test_the_first_step_applies_half_of_the_edits(tmp_path: Path) -> None:
     def many(asked: dict[str, Any]) -> Edits:
         return adding(*(f"{letter}. {CLUE}" for letter in "abcdef"))
 
-    run = compiled(tmp_path, many, optimizer=lmpipe.EditSearch(runs=200, edits=2))
+    run = compiled(tmp_path, many, optimizer=lmpipe.EditSearch(runs=200, edits=4))
     assert len(run.state["self"].instruction.splitlines()) == 3
 
 

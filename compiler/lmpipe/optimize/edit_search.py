@@ -16,6 +16,8 @@ from lmpipe.state.program_state import ProgramState
 # The number of steps, and how many steps there are for each validation of a state.
 _STEPS = {"light": 6, "medium": 12, "heavy": 24}
 _STEPS_PER_VALIDATION = 4
+# About as many validation examples as a step runs.
+_BLOCK = 10
 # There are at least so many runs of the program for each question.
 _RUNS_PER_ASK = 2
 
@@ -36,8 +38,8 @@ class EditSearch(DataclassSettings):
     chance, among them some that were right, and must not be behind it on a block of validation
     examples that no question shows. A race on all validation examples, once in a while and at the
     end, is the last gate: if the state is not strictly better than the best so far, the search
-    goes back to that one. After a rejected step, a predictor gets half as many edits, after an
-    accepted one twice as many. If nothing is accepted for a while, the search goes on once
+    goes back to that one. A predictor gets half of `edits` at first; half as many after a
+    rejected step, and twice as many after an accepted one. If nothing is accepted for a while, the search goes on once
     without the lines of the declared instructions: they may be what holds it back.
 
     It suits long instructions that consist of many rules, and metrics that can say what is wrong.
@@ -69,8 +71,8 @@ class EditSearch(DataclassSettings):
 
     effort: Effort = "light"
     runs: int | None = None
-    edits: int = 8
-    batch: int = 12
+    edits: int = 16
+    batch: int = 24
     cases: int = 2
     prompt_weight: float = 0.0
     name: str = "edit-search"
@@ -121,4 +123,4 @@ class EditSearch(DataclassSettings):
             return self.runs
         steps = math.ceil(_STEPS[self.effort] * (1 + sizes.predictors) / 2)
         validations = 2 + steps // _STEPS_PER_VALIDATION
-        return validations * sizes.val + steps * (2 * self.batch + 6)
+        return validations * sizes.val + steps * (self.batch + _BLOCK)

@@ -92,7 +92,7 @@ class EditSteps:
         self._test = PairedTest(_LEVEL)
         self._held_out = HeldOut(task, self._rng)
         self._asks = self._idle = self._fruitless = self._gates = 0
-        self._allowed = dict.fromkeys(task.predictors, settings.edits)
+        self._allowed = dict.fromkeys(task.predictors, -(-settings.edits // 2))
         self._uses: dict[tuple[ProgramState, int], int] = {}
         self._tried: dict[str, list[TriedEdits]] = {path: [] for path in task.predictors}
         self._settled = dict.fromkeys(task.predictors, 0)
@@ -297,7 +297,7 @@ class EditSteps:
         if self._fruitless < _PATIENCE * len(self._task.predictors):
             return
         self._fruitless = 0
-        self._allowed = dict.fromkeys(self._task.predictors, self._settings.edits)
+        self._allowed = dict.fromkeys(self._task.predictors, -(-self._settings.edits // 2))
         if self._anew:
             return
         self._anew = True
