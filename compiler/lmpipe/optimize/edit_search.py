@@ -39,17 +39,18 @@ class EditSearch(DataclassSettings):
     examples that no question shows. A race on all validation examples, once in a while and at the
     end, is the last gate: if the state is not strictly better than the best so far, the search
     goes back to that one. A predictor gets half of `edits` at first; half as many after a
-    rejected step, and twice as many after an accepted one. If nothing is accepted for a while, the search goes on once
-    without the lines of the declared instructions: they may be what holds it back.
+    rejected step, and twice as many after an accepted one. If nothing is accepted for a while,
+    the search goes on once without the lines of the declared instructions: they may be what holds
+    it back. It starts from the best candidate so far.
 
     It suits long instructions that consist of many rules, and metrics that can say what is wrong.
 
     Source: "SkillOpt: Executive strategy for self-evolving agent skills" (arXiv 2605.23904,
     section 3). It deviates in the gate, where the paper compares means of all validation examples
-    after each step; in the number of edits, which the paper decreases by a schedule; in the order
-    of edits, which the paper asks an LM for; and it needs no slow update at the end of an epoch:
-    lines that no edit names stay as they are, and what was accepted is shown with what was
-    rejected.
+    after each step; in the number of edits, which the paper decreases by a schedule; and in the
+    order of edits, which the paper asks an LM for. It reflects on what goes wrong only, and has no
+    slow update at the end of an epoch: lines that no edit names stay as they are, and what was
+    accepted is shown with what was rejected.
 
     Cost: at most `runs` runs of the program, including one validation of the start, and one
     question to the proposer for every two runs beyond that validation; for every one, if a

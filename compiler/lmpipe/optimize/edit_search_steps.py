@@ -29,6 +29,8 @@ _WORTH, _WORTH_STALLED = 1.0, 0.5
 _TRIED_SHOWN = 8
 # A test has a training example that is right for so many that go wrong.
 _GUARDED = 2
+# The runs for each of them: of the state before and after, and of a part of the right ones.
+_RUNS_EACH = 3
 # A training example serves a state so often before the next ones do.
 _USES = 2
 # After so many steps without an accepted edit, the search goes on without the declared lines.
@@ -58,14 +60,24 @@ class EditSettings:
     asks: int
     prompt_weight: float = 0.0
 
+    @property
+    def first(self) -> int:
+        """The maximum number of edits in the first step: half of those in any step."""
+        return -(-self.edits // 2)
+
 
 @dataclass
 class Step:
-    """One step: an edited state, and the rows of the state before it.
+    """An edited state, and its test.
 
     Args:
-        path: the predictor whose instruction is edited.
-        indices: the training examples that the state before was run on.
+        before: the state that was edited.
+        after: the edited state.
+        path: the predictor whose instruction was edited.
+        edited: its instruction, with the edits that were applied and refused.
+        indices: the training examples to test the edits on first.
+        pairs: the scores of both states on the examples of the test.
+        result: the result of the test in words.
     """
 
     before: ProgramState
@@ -78,11 +90,7 @@ class Step:
 
 
 class EditSteps:
-    """What a search has seen and spent.
-
-    Attributes:
-        current: the state that is edited.
-    """
+    """What a search has seen and spent, and the steps by which it goes on."""
 
     def __init__(self, task: Task, settings: EditSettings) -> None:
         self._task = task
@@ -92,7 +100,7 @@ class EditSteps:
         self._test = PairedTest(_LEVEL)
         self._held_out = HeldOut(task, self._rng)
         self._asks = self._idle = self._fruitless = self._gates = 0
-        self._allowed = dict.fromkeys(task.predictors, -(-settings.edits // 2))
+        self._allowed = dict.fromkeys(task.predictors, settings.first)
         self._uses: dict[tuple[ProgramState, int], int] = {}
         self._tried: dict[str, list[TriedEdits]] = {path: [] for path in task.predictors}
         self._settled = dict.fromkeys(task.predictors, 0)
@@ -104,6 +112,7 @@ class EditSteps:
 
     @property
     def current(self) -> ProgramState:
+        """The state that is edited."""
         return self._lineage[-1]
 
     @property
@@ -115,11 +124,11 @@ class EditSteps:
     def ended(self) -> bool:
         """Whether no step may begin: for lack of runs or questions, or as all is right."""
         return (
-            self._left() < 2 + len(self._held_out.block)
+            self._left() < _RUNS_EACH + len(self._held_out.block)
             or self._asks >= self._settings.asks
             or self._task.best.score >= 1
             or self._idle > _IDLE_STEPS
-            or not self._wrong()
+            or not self._not_right()
         )
 
     def _left(self) -> int:
@@ -130,9 +139,9 @@ class EditSteps:
 
     async def rollout(self) -> list[int]:
         """Run the current state on a batch of training examples, rather those that go wrong."""
-        affordable = (self._left() - len(self._held_out.block)) // 2
+        affordable = (self._left() - len(self._held_out.block)) // _RUNS_EACH
         size = min(max(map(self._batch, self._task.predictors)), affordable)
-        chosen = self._wrong()[: max(1, size)]
+        chosen = self._wrong()[:size]
         await self._train.rows([(self.current, index) for index in chosen])
         self._idle = 0 if self.runs > self._runs_before else self._idle + 1
         self._runs_before = self.runs
@@ -143,13 +152,18 @@ class EditSteps:
         share = self._allowed[path] / self._settings.edits
         return max(1, round(self._settings.batch * share))
 
+    def _not_right(self) -> list[int]:
+        """Return the training examples that the current state is not known to do right."""
+        known = self._train.known(self.current)
+        every = range(len(self._task.train))
+        return [i for i in every if i not in known or known[i].score.value < 1]
+
     def _wrong(self) -> list[int]:
         """Order the training examples that the current state is not known to do right.
 
         What it was run on costs nothing to see again, so it comes first; then what went wrong
         with the states before it, then what is unknown.
         """
-        size = len(self._task.train)
         own = self._train.known(self.current)
 
         def rank(index: int) -> tuple[bool, int]:
@@ -159,9 +173,8 @@ class EditSteps:
             row = self._train.latest(self._lineage, index)
             return served, 2 if row is None else 1 if row.score.value < 1 else 3
 
-        shuffled = self._rng.sample(range(size), size)
-        wrong = [i for i in shuffled if i not in own or own[i].score.value < 1]
-        return sorted(wrong, key=rank)
+        found = self._not_right()
+        return sorted(self._rng.sample(found, len(found)), key=rank)
 
     # --- edits
 
@@ -297,7 +310,7 @@ class EditSteps:
         if self._fruitless < _PATIENCE * len(self._task.predictors):
             return
         self._fruitless = 0
-        self._allowed = dict.fromkeys(self._task.predictors, -(-self._settings.edits // 2))
+        self._allowed = dict.fromkeys(self._task.predictors, self._settings.first)
         if self._anew:
             return
         self._anew = True
