@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from helpers.scripts import number_of, reply_to
-from helpers.world import NameColour, TwoSteps, recipe
+from helpers.world import COLOURS, NameColour, NameColourFrom, TwoSteps, recipe
 
 import lmpipe
 from lmpipe.errors import RecipeError
 from lmpipe.lm.request import Request
+from lmpipe.metrics import exact_match
 
 CLUE = "Say what people say."
 Edits = list[dict[str, Any]]
@@ -165,6 +167,28 @@ def test_feedback_on_one_predictor_makes_it_the_one_to_edit(tmp_path: Path) -> N
 
     editor = Editor(adds_the_clue)
     run = compiled(tmp_path, program=TwoSteps(), proposer=editor.lm, metric=blames_the_second)
+    assert run.best.score == 1.0
+    assert {asked["step"].partition(":")[0] for asked in editor.asked} == {"name"}
+
+
+def test_a_failed_check_makes_its_predictor_the_one_to_edit(tmp_path: Path) -> None:
+    class Suggesting(TwoSteps):
+        def forward(self, thing: str) -> NameColourFrom:
+            named = self.name(thing=thing, words=self.describe(thing=thing).words)
+            lmpipe.suggest(named.colour == COLOURS[thing.split()[0]], CLUE)
+            return named
+
+    def deaf(request: Request) -> str:  # to the feedback of the suggestion
+        return needs_clue(replace(request, messages=request.messages[:2]))
+
+    editor = Editor(adds_the_clue)
+    run = compiled(
+        tmp_path,
+        program=Suggesting(),
+        student=lmpipe.ScriptedLM(deaf),
+        proposer=editor.lm,
+        metric=exact_match("colour"),
+    )
     assert run.best.score == 1.0
     assert {asked["step"].partition(":")[0] for asked in editor.asked} == {"name"}
 
