@@ -66,6 +66,20 @@ CASES = (
     Case("playbook/noise 0.2", "playbook", 1500, {"noise": 0.2}, _OURS),
     Case("playbook/two steps", "playbook", 2000, {"steps": 2}, _OURS),
     *(
+        Case(f"edit-search/{name}", "edit-search", calls, world, ("lmpipe",))
+        for name, calls, world in (
+            ("feedback 100", 1000, {"feedback": 100}),
+            ("feedback 700", 1000, {"feedback": 700}),
+            ("40 rules of 130 characters", 3000, _LONG),
+            ("noise 0.05", 1500, {"noise": 0.05}),
+            ("noise 0.2", 1500, {"noise": 0.2}),
+            ("start empty", 1000, {"start": "empty"}),
+            ("start contradictory", 1000, {"start": "contradictory"}),
+            ("start wrong", 1000, {"start": "wrong"}),
+            ("two steps", 3000, {"steps": 2}),
+        )
+    ),
+    *(
         Case(f"{name}/feedback {n}", name, 1500, {"feedback": n})
         for name in ("copro", "mipro", "simba", "infer-rules")
         for n in (100, 700)

@@ -27,6 +27,7 @@ from lmpipe.optimize.engine.task import Task
 _SETTINGS: dict[str, Any] = {
     # The proposer is asked about once for every 10 runs.
     "gepa": lambda calls: {"runs": round(0.9 * calls)},
+    "edit-search": lambda calls: {"runs": round(0.9 * calls)},
     # A round takes 8 questions and 100 to 120 runs; looks at validation on the way take about 300.
     "copro": lambda calls: {"breadth": 8, "depth": max(2, round((calls - 400) / 110))},
     "mipro": lambda calls: {
@@ -47,6 +48,7 @@ _SETTINGS: dict[str, Any] = {
 }
 _OPTIMIZERS: dict[str, Any] = {
     "gepa": lmpipe.GEPA,
+    "edit-search": lmpipe.EditSearch,
     "copro": lmpipe.COPRO,
     "mipro": lmpipe.MIPROv2,
     "playbook": lmpipe.Playbook,
@@ -110,7 +112,13 @@ class WorldLMs:
         draw = f"{told} {request.sample}"
         added = "\n".join(self.world.proposals(current, told, draw))
         improved = self.world.improve(current, told, draw)
-        return json.dumps({name: added if name in _ADDED else improved for name in outputs})
+        written: dict[str, Any] = {name: added if name in _ADDED else improved for name in outputs}
+        if "edits" in outputs:
+            line = len(current.splitlines())
+            written["edits"] = [
+                {"action": "add", "line": line, "text": rule} for rule in added.splitlines()
+            ]
+        return json.dumps(written)
 
     def _lessons(self, request: Request, outputs: Any) -> dict[str, Any]:
         """Write lessons for a step, which is drawn: the proposer does not know whose fault it is.

@@ -62,6 +62,7 @@ from .optimize.bootstrap_few_shot import BootstrapFewShot as BootstrapFewShot
 from .optimize.chain import Chain as Chain
 from .optimize.copro import COPRO as COPRO
 from .optimize.distill import Distill as Distill
+from .optimize.edit_search import EditSearch as EditSearch
 from .optimize.engine.budget import Budget as Budget
 from .optimize.engine.optimizer import Cost as Cost
 from .optimize.engine.race_rules import Racing as Racing

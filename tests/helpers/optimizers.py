@@ -14,6 +14,7 @@ SMALL: dict[str, Optimizer] = {
     "layout": lmpipe.LayoutSearch(demos=2),
     "auto": lmpipe.Auto(weights=None),
     "gepa": lmpipe.GEPA(runs=180),
+    "edit-search": lmpipe.EditSearch(runs=140, edits=4, batch=6),
     "infer-rules": lmpipe.InferRules(candidates=2, demos=2),
     "copro": lmpipe.COPRO(breadth=2, depth=2, examples=6, shown=2),
     "mipro": lmpipe.MIPROv2(instructions=3, demo_sets=4, trials=6, trials_per_race=3, demos=4),

@@ -44,15 +44,19 @@ def answer_or_propose_body(body: Mapping[str, Any]) -> str:
 def propose(schema: Mapping[str, Any], prompt: str, sample: int) -> str:
     """Write a JSON object that fits a schema; its text depends on the prompt and the sample."""
     digest = hashlib.sha256(f"{prompt}{sample}".encode()).hexdigest()[:6]
-    values = {name: _value(part, digest) for name, part in schema["properties"].items()}
-    return orjson.dumps(values).decode()
+    return orjson.dumps(_value(schema, digest, schema.get("$defs", {}))).decode()
 
 
-def _value(part: Mapping[str, Any], digest: str) -> Any:
+def _value(part: Mapping[str, Any], digest: str, defined: Mapping[str, Any]) -> Any:
+    if "$ref" in part:
+        part = defined[part["$ref"].rpartition("/")[2]]
     if "enum" in part:
         return part["enum"][int(digest, 16) % len(part["enum"])]
-    kind = part.get("type", "string")
+    kind = part.get("type", "object" if "properties" in part else "string")
+    if kind == "object":
+        parts = part["properties"].items()
+        return {name: _value(each, digest, defined) for name, each in parts}
     if kind == "array":
-        return [_value(part["items"], digest)]
+        return [_value(part["items"], digest, defined)]
     plain = {"boolean": True, "integer": 1, "number": 0.5}
     return plain.get(kind, f"Look at the thing well ({digest}) and name its colour.")

@@ -46,9 +46,11 @@ def _reply(request: Request, *, knows: bool) -> str:
     schema = orjson.loads(request.constraint.value) if request.constraint is not None else {}
     question = next(t.text for t in reversed(request.messages) if "number" in t.text)
     kind = next((kind for kind in COLOURS if f"{kind} number" in question), "sky")
+    written = CLUE if CLUE in text else "Think in few words."
     values = {
-        "improved_instruction": CLUE if CLUE in text else "Think in few words.",
-        "advice": CLUE if CLUE in text else "Think in few words.",
+        "edits": [{"action": "add", "line": 1, "text": written}],
+        "improved_instruction": written,
+        "advice": written,
         "colour": COLOURS[kind] if knows else "red",
     }
     (field,) = schema.get("properties") or {"colour": 0}
@@ -95,7 +97,9 @@ def test_unmet_suggestions_do_not_become_demonstrations(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "optimizer", [lmpipe.GEPA(runs=200), lmpipe.SIMBA(steps=2, batch=8)], ids=["gepa", "simba"]
+    "optimizer",
+    [lmpipe.GEPA(runs=200), lmpipe.SIMBA(steps=2, batch=8), lmpipe.EditSearch(runs=200)],
+    ids=["gepa", "simba", "edit-search"],
 )
 def test_the_feedback_of_checks_reaches_the_instruction(tmp_path: Path, optimizer: Any) -> None:
     # The metric gives no feedback: only the suggestions know the clue.

@@ -18,7 +18,11 @@ from lmpipe.compiling.load_recipe import load_recipe
 ROOT = Path(__file__).parents[2]
 CASSETTES = ROOT / "tests" / "cassettes" / "optimizers"
 # Reflections are slow with this LM.
-SETTINGS = {**SMALL, "gepa": lmpipe.GEPA(runs=40)}
+SETTINGS = {
+    **SMALL,
+    "gepa": lmpipe.GEPA(runs=40),
+    "edit-search": lmpipe.EditSearch(runs=40, edits=4, batch=6),
+}
 
 
 def small_recipe(name: str) -> lmpipe.Recipe:

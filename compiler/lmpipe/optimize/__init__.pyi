@@ -8,6 +8,7 @@ from .by_name import optimizer_names as optimizer_names
 from .chain import Chain as Chain
 from .copro import COPRO as COPRO
 from .distill import Distill as Distill
+from .edit_search import EditSearch as EditSearch
 from .engine.allowance import Allowance as Allowance
 from .engine.budget import Budget as Budget
 from .engine.events import Candidate as Candidate

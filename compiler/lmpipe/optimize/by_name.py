@@ -12,6 +12,7 @@ from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.chain import Chain
 from lmpipe.optimize.copro import COPRO
 from lmpipe.optimize.distill import Distill
+from lmpipe.optimize.edit_search import EditSearch
 from lmpipe.optimize.engine.optimizer import Optimizer
 from lmpipe.optimize.ensemble import Ensemble
 from lmpipe.optimize.finetune import BootstrapFinetune
@@ -36,6 +37,7 @@ _OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     COPRO.name: COPRO,
     MIPROv2.name: MIPROv2,
     GEPA.name: GEPA,
+    EditSearch.name: EditSearch,
     SIMBA.name: SIMBA,
     InferRules.name: InferRules,
     Playbook.name: Playbook,

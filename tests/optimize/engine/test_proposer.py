@@ -27,6 +27,7 @@ PROPOSING: dict[str, Any] = {
     "copro": lmpipe.COPRO(breadth=2, depth=2, examples=4),
     "mipro": lmpipe.MIPROv2(instructions=3, demo_sets=2, trials=2),
     "gepa": lmpipe.GEPA(runs=120),
+    "edit-search": lmpipe.EditSearch(runs=120),
     "simba": lmpipe.SIMBA(steps=2, batch=8, samples=3),
     "infer-rules": lmpipe.InferRules(candidates=2),
 }
