@@ -11,6 +11,7 @@ from lmpipe.foundation.checks import check_choice
 from lmpipe.optimize.auto_combinations import combinations
 from lmpipe.optimize.auto_proposer import TRIAL_ASKS, TRIAL_RUNS, try_proposer
 from lmpipe.optimize.auto_stages import Stages, worth_of
+from lmpipe.optimize.edit_search import EditSearch
 from lmpipe.optimize.engine.optimizer import Cost, Effort, Optimizer, Sizes
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.finetune import BootstrapFinetune
@@ -39,8 +40,8 @@ _ROLLOUTS = 32  # what a random search usually takes to find demonstrations in r
 _FEWEST_WITH_ROLLOUTS, _MOST_CANDIDATES = 4, 24
 # GEPA asks its proposer about once for so many runs.
 _RUNS_PER_ASK = 10
-# The runs of a few of its steps, without which it would only validate its start.
-_GEPA_STEPS = 50
+# The runs of a few steps, without which a search would only validate its start.
+_STEPS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +51,13 @@ class Auto:
     First looks come first: at prompt layouts, with and without constrained outputs, and at nearest
     and fixed demonstrations. They race by knockout, so that what helps shows for few runs. A few
     trial questions find out whether the proposer can write. Then the budget is spread in shares
-    between searches for demonstrations (`RandomSearch`) and for instructions (`GEPA`). Next is the
-    kind that gained most per run the last time; after a gain of the other kind, it gets the part of
-    what is left that its rate has of both. A kind none of whose candidates may gain by the race's
-    intervals comes last, and one that found nothing better twice in a row gets no more. At the end,
-    the best state is raced with single parts of other good candidates, and weights are trained if
-    the recipe names a trainer. Every stage starts from the best state so far.
+    between searches for demonstrations (`RandomSearch`) and for instructions (`GEPA`, or
+    `EditSearch` without the gepa package). Next is the kind that gained most per run the last time;
+    after a gain of the other kind, it gets the part of what is left that its rate has of both. A
+    kind none of whose candidates may gain by the race's intervals comes last, and one that found
+    nothing better twice in a row gets no more. At the end, the best state is raced with single
+    parts of other good candidates, and weights are trained if the recipe names a trainer. Every
+    stage starts from the best state so far.
 
     The run's events, `report.html` and `lmpipe show` say what each stage gained, what it took, and
     why others were left out.
@@ -67,7 +69,7 @@ class Auto:
 
     Cost: at most 12 (`light`), 24 (`medium`) or 48 (`heavy`) runs of the program for each
     validation example, and 2, 4 or 8 for each training example; one question to the proposer for
-    every 3 of them; and the cost of `weights` if the recipe names a trainer.
+    every 2 of them; and the cost of `weights` if the recipe names a trainer.
 
     Args:
         effort: the most that it does; None is `light` in a compile without a budget, and `heavy` in
@@ -170,10 +172,7 @@ class Auto:
         else:
             why = "no training example has a label, and no run passed that could be shown"
             stages.skip(_DEMONSTRATIONS, why)
-        if find_spec("gepa") is None:
-            why = "GEPA needs the gepa package: pip install 'lmpipe[gepa]'"
-            stages.skip(_INSTRUCTIONS, why)
-        elif self._search(_INSTRUCTIONS, stages.left, stages) is None:
+        if self._search(_INSTRUCTIONS, stages.left, stages) is None:
             stages.skip(_INSTRUCTIONS, f"{stages.left:,} runs are left, too few for a search")
         elif problem := await try_proposer(task.with_proposer_on_trial()):
             stages.skip(_INSTRUCTIONS, problem)
@@ -185,10 +184,14 @@ class Auto:
         """Make a search that takes about `share` runs, and no more than may be done at all."""
         sizes = self._sizes(stages.task)
         if kind == _INSTRUCTIONS:
-            # The start is validated already, which GEPA counts as runs of its own.
+            # The start is validated already, which both searches count as runs of their own.
             runs = int(share / (1 + stages.task.allowance().ask / _RUNS_PER_ASK))
             runs = min(runs, stages.most_left)
-            return GEPA(runs=runs + sizes.val) if runs >= sizes.val + _GEPA_STEPS else None
+            if runs < sizes.val + _STEPS:
+                return None
+            if find_spec("gepa") is None:
+                return EditSearch(runs=runs + sizes.val)
+            return GEPA(runs=runs + sizes.val)
         each = _RACED * sizes.val
         bootstrapped = 4 if share > _ROLLOUTS + _FEWEST_WITH_ROLLOUTS * each else 0
         wanted = int((share - (_ROLLOUTS if bootstrapped else 0)) / each)
@@ -202,7 +205,7 @@ class Auto:
         runs = self._most_runs(sizes)
         own = Cost(
             runs + TRIAL_RUNS,
-            asks=runs // 3 + _MOST_SEARCHES + TRIAL_ASKS,
+            asks=runs // 2 + _MOST_SEARCHES + TRIAL_ASKS,
             pools=2 + 2 * _MOST_SEARCHES,
         )
         if self.weights is not None and sizes.trainer:
