@@ -89,7 +89,7 @@ class Prompt:
         native: bool = False,
     ) -> Prompt:
         """Render the prompt of a state; the indexed pools may be shared with other states."""
-        layout = layout_named(state.layout)
+        layout, spec = layout_named(state.layout), spec.described(state.descriptions)
         asked = spec.without_output(thought) if native else spec
         form = asked.written
         system = Message("system", layout.system(form, state.instruction))

@@ -46,3 +46,10 @@ def test_changes_are_those_from_the_start() -> None:
     shown = told.map(demos=demos(2))
     assert changes_words(state, shown) == "new instruction for name, 2 demos"
     assert changes_words(one(), one(instruction="Look.")) == "new instruction"
+    described = told.replace(name=told["name"].replace(descriptions={"colour": "a word"}))
+    assert changes_words(state, described) == (
+        "new instruction for name, new description of name.colour"
+    )
+    assert changes_words(one(), one(descriptions={"colour": "a word"})) == (
+        "new description of colour"
+    )
