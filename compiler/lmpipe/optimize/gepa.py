@@ -10,12 +10,13 @@ from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_choice
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.gepa_components import Components
 from lmpipe.optimize.gepa_package import run_gepa
 from lmpipe.optimize.gepa_proposer import CustomProposer, check_proposer, proposer_settings
 from lmpipe.optimize.gepa_search import SearchSettings
 from lmpipe.state.program_state import ProgramState
 
-Components = Literal["credit", "round_robin", "all"]
+Choice = Literal["credit", "round_robin", "all"]
 
 # How many candidates should join the pool, and how many steps each of them takes.
 _JOINING = {"light": 4, "medium": 8, "heavy": 16}
@@ -74,18 +75,24 @@ class GEPA(DataclassSettings):
     parents: int = 1
     proposals: int = 1
     merge: bool = True
-    components: Components = "credit"
+    components: Choice = "credit"
+    fields: bool = False
     prompt_weight: float = 0.0
     proposer: CustomProposer | None = None
     name: str = "gepa"
 
     def __post_init__(self) -> None:
         check_choice("GEPA", "effort", self.effort, get_args(Effort), error=RecipeError)
-        check_choice("GEPA", "components", self.components, get_args(Components), error=RecipeError)
+        check_choice("GEPA", "components", self.components, get_args(Choice), error=RecipeError)
         check_settings(self, "runs", minimum=1, integer=True, optional=True)
         check_settings(self, "batch", "parents", "proposals", minimum=1, integer=True)
         check_settings(self, "prompt_weight", minimum=0)
         check_proposer(self.proposer)
+        if self.fields and self.components == "all":
+            raise RecipeError(
+                "GEPA(fields=True, components='all'): one description is changed at a time: "
+                "choose components='credit' or 'round_robin'"
+            )
 
     async def optimize(self, task: Task) -> ProgramState:
         sizes = Sizes(len(task.train), len(task.val), len(task.predictors))
@@ -95,14 +102,17 @@ class GEPA(DataclassSettings):
             asks=self.cost(sizes).asks,
             parents=self.parents,
             proposals=self.proposals,
+            changes=self._changes(sizes),
             prompt_weight=self.prompt_weight,
             proposer=self.proposer,
         )
+        components = Components.of(task.predictors, task.start, fields=self.fields)
         await run_gepa(
             task,
             settings,
-            merge=self.merge and sizes.predictors > 1,
-            components=self.components,
+            components,
+            merge=self.merge and len(components.every) > 1,
+            choice=self.components,
         )
         return task.best.state
 
@@ -112,8 +122,11 @@ class GEPA(DataclassSettings):
     def cost(self, sizes: Sizes) -> Cost:
         runs = self._max_runs(sizes)
         reflections = max(0, -(-(runs - sizes.val) // max(1, self._batch_size(sizes))))
-        asked = sizes.predictors if self.components == "all" else 1
-        return Cost(max(runs, sizes.val), asks=reflections * asked)
+        return Cost(max(runs, sizes.val), asks=reflections * self._changes(sizes))
+
+    def _changes(self, sizes: Sizes) -> int:
+        """Return how many texts a child changes."""
+        return sizes.predictors if self.components == "all" else 1
 
     def _batch_size(self, sizes: Sizes) -> int:
         return min(self.batch, sizes.train)
