@@ -85,7 +85,8 @@ class WorldLMs:
         outputs = json.loads(request.constraint.value)["properties"]
         asked = json.loads(request.messages[-1].text)
         told = "\n".join(map(str, asked.values()))
-        current = asked.get("instruction") or re.split(r"score \d+:\n", asked.get("tried", ""))[-1]
+        last = re.split(r"score \d+:\n", asked.get("tried", ""))[-1]
+        current = asked.get("instruction", last)  # which may be empty
         draw = f"{told} {request.sample}"
         added = "\n".join(self.world.proposals(current, told, draw))
         improved = self.world.improve(current, told, draw)

@@ -29,8 +29,9 @@ from lmpipe.state.program_state import ProgramState
 Texts = dict[int, str]
 # Negligible beside a score of 1, but the package draws by score, which fails if all scores are 0.
 _ZERO = sys.float_info.min
-# After this many steps without a run, nothing is left to propose.
-_IDLE_STEPS = 30
+# After this many steps without a run, or questions without a new text in their answer, one after
+# the other, nothing is left to propose.
+_IDLE_STEPS, _IDLE_ASKS = 30, 40
 # After this many proposals of which none was accepted, a candidate is not a parent. When this
 # holds for all, or nothing better was found for so long, the search starts anew from other text.
 _PATIENCE, _STUCK = 8, 16
@@ -101,7 +102,7 @@ class GepaCallbacks:
         self._gepa = gepa
         self._components = search.components
         self._rng: random.Random = search.task.rng("gepa choices")
-        self._idle = 0
+        self._idle = self._unanswered = 0
         self._fruitless: dict[ProgramState, int] = {}
         self._no_better = 0
         self._best_promise = search.known.promise(search.task.start)
@@ -126,7 +127,7 @@ class GepaCallbacks:
             raise self._steps.failure
         self._idle = 0 if self._search.runs > self._last_runs else self._idle + 1
         self._last_runs = self._search.runs
-        return self._search.ended or self._idle > _IDLE_STEPS
+        return self._search.ended or self._idle > _IDLE_STEPS or self._unanswered > _IDLE_ASKS
 
     # --- parents and mini-batches
 
@@ -163,17 +164,10 @@ class GepaCallbacks:
     def _front(self) -> dict[Place, set[int]]:
         """Return the candidates that are best on each example, without fruitless parents."""
         numbers = [n for n in range(len(self.pool)) if not self._only_anew or self._is_anew(n)]
-        scores = {number: self._search.known.scores(self.pool[number]) for number in numbers}
-        front: dict[Place, set[int]] = {}
-        for place in sorted({place for one in scores.values() for place in one}):
-            seen = {number: one[place] for number, one in scores.items() if place in one}
-            best = max(seen.values(), default=0.0)
-            front[place] = {
-                number
-                for number, score in seen.items()
-                if score == best and self._fruitless.get(self.pool[number], 0) < _PATIENCE
-            }
-        return {place: numbers for place, numbers in front.items() if numbers}
+        fruitful = [self._fruitless.get(self.pool[n], 0) < _PATIENCE for n in numbers]
+        front = self._search.known.front([self.pool[n] for n in numbers])
+        found = {place: {numbers[n] for n in best if fruitful[n]} for place, best in front.items()}
+        return {place: best for place, best in found.items() if best}
 
     def _follow(self, state: Any) -> None:
         """Learn which candidates the package has added to its pool."""
@@ -295,7 +289,12 @@ class GepaCallbacks:
 
     def reflect_many(self, jobs: Sequence[Any]) -> list[Any]:
         """Write new texts for the candidates of a step, in one step of the engine."""
-        made = self._children(jobs)
+        parents = [self.state(candidate) for candidate, _, _ in jobs]
+        made = [self._steps(self._search.merge_held(parent)) for parent in parents]
+        asked = [place for place, child in enumerate(made) if child is None]
+        written = self._children([jobs[place] for place in asked])
+        for place, child in zip(asked, written, strict=True):
+            made[place] = child
         if self._search.settings.proposals > 1:
             self._merge_siblings(jobs, made)
         found = []
@@ -315,17 +314,20 @@ class GepaCallbacks:
             for parent in [self.state(candidate)]
             for number in numbers
         ]
-        answers = iter(self._steps(self._search.reflect(asked)))
+        answers = iter(self._steps(self._search.reflect(asked)) if asked else [])
         made: list[ProgramState | None] = []
-        for candidate, _, numbers in jobs:
+        for candidate, rows, numbers in jobs:
             parent = self.state(candidate)
             new: dict[Component, str] = {}
             for number in numbers:
                 text = next(answers)
                 if text is None or text == candidate[number]:
+                    self._search.learned_nothing(parent, [one["index"] for one in rows[number]])
+                    self._unanswered += 1
                     self._credit[number][1] += 1
                     self._bore_nothing(parent)
                 else:
+                    self._unanswered = 0
                     new[every[number]] = text
             made.append(self._components.changed(parent, new) if new else None)
         return made

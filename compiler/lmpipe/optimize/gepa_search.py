@@ -6,6 +6,7 @@ The `gepa` package decides what comes next; this does it, and counts what it tak
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -38,7 +39,9 @@ _LEVEL = 0.1
 _LAST_LEVEL = 0.2
 # The package tests a merged candidate on this many validation examples before it joins the pool.
 MERGE_TEST = 5
-# A proposal is tested on at most this many times the examples of a mini-batch.
+# So many proposals for a parent that were better by too little are merged into one.
+_HELD = 3
+# A proposal is tested on at most this many times the examples of a mini-batch, each time.
 _LONGEST_TEST = 4
 
 
@@ -74,6 +77,7 @@ class Proposal:
     parent: ProgramState
     child: ProgramState
     pairs: dict[int, Pair] = field(default_factory=dict)
+    longest: int = 0  # so many examples at most
     accepted: bool | None = None
     reason: str = ""
 
@@ -99,7 +103,9 @@ class GepaSearch:
     _validated_at: int = 0
     _joined: int = 0
     _tried: dict[tuple[Component, str], list[Tried]] = field(default_factory=dict)
-    _uses: dict[tuple[ProgramState, int], int] = field(default_factory=dict)
+    _held: dict[ProgramState, list[Proposal]] = field(default_factory=dict)
+    _uses: Counter[tuple[ProgramState, int]] = field(default_factory=Counter)
+    _times: Counter[tuple[ProgramState, ProgramState]] = field(default_factory=Counter)
     _test: PairedTest = field(default_factory=lambda: PairedTest(_LEVEL))
 
     def __post_init__(self) -> None:
@@ -138,13 +144,19 @@ class GepaSearch:
         """Choose training examples to reflect on: those that go wrong, as far as that is known.
 
         What the parent was run on costs nothing to see again, so it comes first; then what went
-        wrong with its ancestors, then what is unknown, and then what went right with them. An
-        example serves a parent twice before the next ones do.
+        wrong with its ancestors, then what is unknown, and then what went right with them; of
+        these, what went wrong more often. An example serves a parent twice before the next ones
+        do, once if nothing was learned from it. What the parent is known to do right comes last.
         """
         chosen = self._order(parent, taken)[: self.settings.batch]
         for index in chosen:
-            self._uses[parent, index] = self._uses.get((parent, index), 0) + 1
+            self._uses[parent, index] += 1
         return chosen
+
+    def learned_nothing(self, parent: ProgramState, indices: Iterable[int]) -> None:
+        """Let other training examples come first for a parent."""
+        for index in indices:
+            self._uses[parent, index] += 1
 
     def _order(self, parent: ProgramState, taken: Iterable[int]) -> list[int]:
         free = set(range(len(self.task.train))) - set(taken)
@@ -152,16 +164,12 @@ class GepaSearch:
             free = set(range(len(self.task.train)))
         shuffled = self.rng.sample(sorted(free), len(free))
 
-        def rank(index: int) -> tuple[bool, int]:
-            own = self.known.on_train(parent).get(index)
-            seen = own or self.known.inherited(parent, index)
-            if seen is None:
-                kind = 2
-            elif seen.score.value < 1:
-                kind = 0 if own else 1
-            else:
-                kind = 4 if own else 3
-            return self._uses.get((parent, index), 0) >= 2, kind
+        def rank(index: int) -> tuple[bool, int, int, float]:
+            past, turns = self.known.past(parent, index), self._uses[parent, index] // 2
+            if not past:
+                return False, turns, 2, 0.0
+            own, wrong = index in self.known.on_train(parent), past[0] < 1
+            return own and not wrong, turns, (not own) if wrong else 3, fmean(past)
 
         return sorted(shuffled, key=rank)
 
@@ -225,6 +233,20 @@ class GepaSearch:
         await self.train_rows([(child, index) for index in indices])
         return child if net_gains(list(self._pairs(parent, child).values())) > 0 else None
 
+    async def merge_held(self, parent: ProgramState) -> ProgramState | None:
+        """Merge children that did better than their parent, but by too little to be accepted.
+
+        Returns:
+            The merged child; None if there are too few, or as `merge` does.
+        """
+        held = self._held.get(parent, [])
+        if len(held) < _HELD:
+            return None
+        self._held[parent] = []
+        seen = {index for one in held for index in one.pairs}
+        indices = [index for index in self._order(parent, ()) if index in seen]
+        return await self.merge(parent, [one.child for one in held], indices[: self._longest])
+
     def _pairs(self, parent: ProgramState, child: ProgramState) -> dict[int, Pair]:
         """Return the scores of a parent and its child on the examples that both were run on."""
         before, after = self.known.on_train(parent), self.known.on_train(child)
@@ -238,6 +260,9 @@ class GepaSearch:
         """Decide about proposals, on more examples where a mini-batch is not enough."""
         for one in proposals:
             one.pairs = self._pairs(one.parent, one.child)
+            # What is proposed again is tested on more examples.
+            times = self._times[one.parent, one.child] = self._times[one.parent, one.child] + 1
+            one.longest = min(times * self._longest, len(self.task.train))
             if one.child in pool:
                 one.accepted, one.reason = False, "rejected: it was accepted before"
         new = [one for one in proposals if one.accepted is None]
@@ -247,7 +272,7 @@ class GepaSearch:
             more: list[tuple[Proposal, list[int]]] = []
             for one in undecided:
                 if one.accepted is None:
-                    size = min(len(one.pairs), self._longest - len(one.pairs))
+                    size = min(len(one.pairs), one.longest - len(one.pairs))
                     taken = set(one.pairs)
                     fresh = [i for i in self._order(one.parent, taken) if i not in taken]
                     more.append((one, fresh[:size]))
@@ -278,9 +303,11 @@ class GepaSearch:
             one.accepted = False
         elif self._test.helps(pairs, usual):
             one.accepted = True
-        elif len(pairs) >= self._longest or self._left() < more:
+        elif len(pairs) >= one.longest or self._left() < more:
             whole = len(pairs) == len(self.task.train)
             one.accepted = whole and sign_test(pairs) <= _LAST_LEVEL
+            if not one.accepted:
+                self._held.setdefault(one.parent, []).append(one)
 
     def _price(self, one: Proposal) -> float:
         grown = self._length(one.child) - self._length(one.parent)
@@ -291,7 +318,7 @@ class GepaSearch:
 
     def _note(self, one: Proposal) -> None:
         pairs = list(one.pairs.values())
-        self._test.learn(pairs)
+        self._test.learn(pairs, list(self.known.val_scores(one.parent).values()))
         better = sum(after > before for before, after in pairs)
         worse = sum(after < before for before, after in pairs)
         verdict = "accepted" if one.accepted else "rejected"
@@ -337,7 +364,8 @@ class GepaSearch:
         for one in proposals:
             after = {row.index: row.score.value for row in found[one.child]}
             parent, best = self.known.on_val(one.parent), self.known.on_val(self.task.best.state)
-            self._test.learn([(parent[i], score) for i, score in after.items() if i in parent])
+            pairs = [(parent[i], score) for i, score in after.items() if i in parent]
+            self._test.learn(pairs, list(parent.values()))
             apart = [score - best[i] for i, score in after.items() if i in best]
             if apart and paired_interval(apart, 1 - 2 * _RISK).high < 0:
                 one.accepted, one.reason = False, "rejected: worse on validation than the best"
