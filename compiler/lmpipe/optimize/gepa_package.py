@@ -194,6 +194,7 @@ class GepaCallbacks:
         if self._anew in self.pool:
             return
         rows = self._steps(self._search.validate([self._anew]))[self._anew]
+        self._search.known.descend(self._anew, [task.start])
         self._only_anew = True
         self._best_promise = self._search.known.promise(self._anew)
         scores = {row.index: max(row.score.value, _ZERO) for row in rows}

@@ -106,6 +106,8 @@ class GepaSearch:
     _held: dict[ProgramState, list[Proposal]] = field(default_factory=dict)
     _uses: Counter[tuple[ProgramState, int]] = field(default_factory=Counter)
     _times: Counter[tuple[ProgramState, ProgramState]] = field(default_factory=Counter)
+    _learned: set[tuple[ProgramState, ProgramState, int]] = field(default_factory=set)
+    _lost: set[ProgramState] = field(default_factory=set)
     _test: PairedTest = field(default_factory=lambda: PairedTest(_LEVEL))
 
     def __post_init__(self) -> None:
@@ -263,8 +265,8 @@ class GepaSearch:
             # What is proposed again is tested on more examples.
             times = self._times[one.parent, one.child] = self._times[one.parent, one.child] + 1
             one.longest = min(times * self._longest, len(self.task.train))
-            if one.child in pool:
-                one.accepted, one.reason = False, "rejected: it was accepted before"
+            if one.child in pool or one.child in self._lost:
+                one.accepted, one.reason = False, "rejected: it was tested before"
         new = [one for one in proposals if one.accepted is None]
         while undecided := [one for one in new if one.accepted is None]:
             for one in undecided:
@@ -318,7 +320,12 @@ class GepaSearch:
 
     def _note(self, one: Proposal) -> None:
         pairs = list(one.pairs.values())
-        self._test.learn(pairs, list(self.known.val_scores(one.parent).values()))
+        new = [
+            place for i in one.pairs if (place := (one.parent, one.child, i)) not in self._learned
+        ]
+        self._learned.update(new)
+        usual = list(self.known.val_scores(one.parent).values())
+        self._test.learn([one.pairs[index] for _, _, index in new], usual)
         better = sum(after > before for before, after in pairs)
         worse = sum(after < before for before, after in pairs)
         verdict = "accepted" if one.accepted else "rejected"
@@ -369,6 +376,7 @@ class GepaSearch:
             apart = [score - best[i] for i, score in after.items() if i in best]
             if apart and paired_interval(apart, 1 - 2 * _RISK).high < 0:
                 one.accepted, one.reason = False, "rejected: worse on validation than the best"
+                self._lost.add(one.child)
 
     def _may_validate(self, new: int) -> bool:
         """Whether candidates may be compared on validation examples before the last validation."""
