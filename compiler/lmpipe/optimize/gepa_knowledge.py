@@ -154,7 +154,7 @@ class Knowledge:
     def _promise(self, state: ProgramState) -> float:
         own, parents = self.on_val(state), self._parents.get(state, ())
         if len(own) == len(self.task.val) or not parents:
-            return fmean(own.values())
+            return fmean(own.values() or [0.0])
         expected = max(self.promise(parent) + self._gain(state, parent) for parent in parents)
         return (sum(own.values()) + _PARENT_WEIGHT * min(1.0, expected)) / (
             len(own) + _PARENT_WEIGHT

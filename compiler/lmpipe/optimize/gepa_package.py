@@ -63,8 +63,8 @@ async def run_gepa(
         callbacks = GepaCallbacks(search, steps, gepa)
         gepa.optimize(
             seed_candidate=callbacks.texts(task.start),
-            trainset=[(False, index) for index in range(len(task.train))],
-            valset=[(True, index) for index in range(len(task.val))],
+            trainset=list(range(len(task.train))),
+            valset=callbacks.examples,
             adapter=callbacks,
             reflection_strategy=callbacks,
             candidate_selection_strategy=callbacks,
@@ -147,10 +147,9 @@ class GepaCallbacks:
             for _ in range(self._search.settings.proposals):
                 indices = self._search.mini_batch(self.pool[number], taken)
                 taken += indices
-                places = [(False, index) for index in indices]
                 tasks.append(
                     self._gepa.strategies.proposal_sampling.ProposalTask(
-                        number, state.program_candidates[number], indices, places
+                        number, state.program_candidates[number], indices, indices
                     )
                 )
         return tasks
@@ -197,7 +196,7 @@ class GepaCallbacks:
         self._search.known.descend(self._anew, [task.start])
         self._only_anew = True
         self._best_promise = self._search.known.promise(self._anew)
-        scores = {row.index: max(row.score.value, _ZERO) for row in rows}
+        scores = {place: max(row.score.value, _ZERO) for place, row in enumerate(rows)}
         state.update_state_with_new_program(
             parent_program_idx=[],
             new_program=self.texts(self._anew),
@@ -230,46 +229,53 @@ class GepaCallbacks:
 
     # --- evaluation, reflection, acceptance
 
-    def batch_evaluate(self, items: Sequence[tuple[Texts, Sequence[Place]]]) -> list[Any]:
-        """Run candidates on examples of one kind, all of them at once."""
-        pairs = [(self.state(candidate), place) for candidate, batch in items for place in batch]
-        before = self._search.runs
-        if any(val for _, (val, _) in pairs):
-            scores = self._validation_scores([(state, index) for state, (_, index) in pairs])
-        else:
-            found = self._search.train_rows([(state, index) for state, (_, index) in pairs])
-            scores = [row.score.value for row in self._steps(found)]
-        new, each, evaluated = self._search.runs - before, iter(scores), []
-        for _, batch in items:
-            evaluated.append(
-                self._gepa.EvaluationBatch(
-                    outputs=list(batch),
-                    scores=[max(next(each), _ZERO) for _ in batch],
-                    trajectories=list(batch),
-                    num_metric_calls=new,
-                )
-            )
-            new = 0
-        return evaluated
+    def batch_evaluate(self, items: Sequence[tuple[Texts, Sequence[int | Place]]]) -> list[Any]:
+        """Run candidates on training examples; or tell what is known of them on others.
 
-    def _validation_scores(self, pairs: Sequence[tuple[ProgramState, int]]) -> list[float]:
-        """Return scores on validation examples; those that are not inherited take a run."""
-        known = self._search.known
-        inherited = {state: known.val_scores(state) for state, _ in pairs}
-        new = [(state, index) for state, index in pairs if index not in inherited[state]]
-        rows = self._steps(self._search.validation_rows(new)) if new else []
-        ran = {pair: row.score.value for pair, row in zip(new, rows, strict=True)}
-        return [
-            ran[state, index] if (state, index) in ran else inherited[state][index]
-            for state, index in pairs
-        ]
+        The former are given by their positions, the latter as the package's validation examples.
+        """
+        states = [(self.state(candidate), batch) for candidate, batch in items]
+        pairs = [(state, one) for state, batch in states for one in batch if isinstance(one, int)]
+        before = self._search.runs
+        rows = iter(self._steps(self._search.train_rows(pairs)) if pairs else [])
+        new, found = self._search.runs - before, []
+        for state, batch in states:
+            scores = [
+                next(rows).score.value if isinstance(one, int) else self._expected(state, one)
+                for one in batch
+            ]
+            found.append(self._evaluated(batch, scores, new))
+            new = 0
+        return found
 
     def evaluate(
         self, batch: Sequence[Place], candidate: Texts, capture_traces: bool = False
     ) -> Any:
-        """Run one candidate: the start, and the test of a merged one."""
-        (found,) = self.batch_evaluate([(candidate, batch)])
-        return found
+        """Run one candidate on validation examples of the package: the test of a merged one."""
+        state, before = self.state(candidate), self._search.runs
+        places = {val: [index for kind, index in batch if kind == val] for val in (True, False)}
+        pairs = {val: [(state, index) for index in found] for val, found in places.items()}
+        if pairs[True]:
+            self._steps(self._search.validation_rows(pairs[True]))
+        if pairs[False]:
+            self._steps(self._search.train_rows(pairs[False]))
+        seen = self._search.known.seen(state)
+        new = self._search.runs - before
+        return self._evaluated(batch, [seen[place].score for place in batch], new)
+
+    def _evaluated(self, batch: Sequence[Any], scores: Sequence[float], runs: int) -> Any:
+        return self._gepa.EvaluationBatch(
+            outputs=list(batch),
+            scores=[max(score, _ZERO) for score in scores],
+            trajectories=list(batch),
+            num_metric_calls=runs,
+        )
+
+    def _expected(self, state: ProgramState, place: Place) -> float:
+        """Return the score on an example: what was seen, or what the state promises."""
+        known = self._search.known
+        seen = known.seen(state).get(place)
+        return seen.score if seen else known.promise(known.leader([*self.pool, state]))
 
     def choose(
         self, state: Any, rows: Any, scores: Any, number: int, candidate: Texts
@@ -285,7 +291,7 @@ class GepaCallbacks:
         self, candidate: Texts, eval_batch: Any, components_to_update: Sequence[int]
     ) -> dict[int, list[dict[str, int]]]:
         """Hand the examples of a mini-batch on to `reflect_many`."""
-        records = [{"index": index} for _, index in eval_batch.trajectories]
+        records = [{"index": index} for index in eval_batch.trajectories]
         return {number: list(records) for number in components_to_update}
 
     def reflect_many(self, jobs: Sequence[Any]) -> list[Any]:
@@ -388,15 +394,24 @@ class GepaCallbacks:
         self._fruitless[parent] = self._fruitless.get(parent, 0) + 1
         self._no_better += 1
 
-    # --- the package's validation: the first block
+    # --- the package's validation: all that is known
+
+    @property
+    def examples(self) -> list[Place]:
+        """The package's validation examples: the first block of ours, and those of training."""
+        train = range(len(self._search.task.train))
+        return [
+            *((True, index) for index in self._search.first_block),
+            *((False, index) for index in train),
+        ]
 
     def get_eval_batch(self, loader: Any, state: Any, target_program_idx: Any = None) -> list[int]:
-        """Return the validation examples that all candidates are run on."""
-        return list(self._search.first_block)
+        """Return the package's validation examples that it asks about: all of them."""
+        return list(range(len(self.examples)))
 
     def get_seed_eval_batch(self, loader: Any) -> list[int]:
-        """Return the validation examples that the start is run on."""
-        return list(self._search.first_block)
+        """Return those that the start is run on: the first block, which is known."""
+        return list(range(len(self._search.first_block)))
 
     def get_best_program(self, state: Any) -> int:
         """Return the number of the candidate with the best mean."""
@@ -404,5 +419,5 @@ class GepaCallbacks:
         return max(range(len(means)), key=lambda number: means[number])
 
     def get_valset_score(self, program_idx: int, state: Any) -> float:
-        """Return the mean of a candidate on the first block."""
+        """Return the mean of a candidate on them."""
         return float(state.program_full_scores_val_set[program_idx])

@@ -403,6 +403,7 @@ class GepaSearch:
         missing = len(self.task.val) - len(self.known.on_val(leader))
         if missing <= self.settings.runs - self.runs:
             await self._race([leader])
+        self.task.note("gepa ended", runs=self.runs, validations=self._validations)
 
     async def _race(self, states: Sequence[ProgramState]) -> None:
         entries = []
