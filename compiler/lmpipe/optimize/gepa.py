@@ -27,21 +27,24 @@ _STEPS_EACH = 3
 class GEPA(DataclassSettings):
     """Evolve instructions: reflect on a few runs, keep what is best on any example, and merge.
 
-    Each step draws candidates that are best on some validation example, as far as that was seen,
-    and runs each of them on mini-batches of training examples, rather those that go wrong. The
-    proposer rewrites the instruction of a predictor from those whole runs, the metric's feedback
-    and what was tried before. A child joins the pool if it does better on the same examples by
-    more than chance, and is not behind on a first block of validation examples. Two descendants
-    that changed different predictors may be merged. The most promising candidate races the best
-    so far on all validation examples once in a while, and at the end.
+    Each step draws candidates that are best on some example, as far as that was seen, and runs
+    each of them on mini-batches of training examples, rather those that go wrong. The proposer
+    rewrites the instruction of a predictor from those whole runs, the metric's feedback and what
+    was tried before. A child joins the pool if it does better on the same examples by more than
+    chance. Several children of a parent are merged and tested together first, and so are those
+    that were better by too little. Two descendants that changed different texts may be merged. The
+    most promising candidate races the best so far on all validation examples once in a while, and
+    at the end.
 
     If no proposal is accepted for a while, the search goes on from a candidate without the lines
-    of the declared instruction: they may be what holds it back.
+    of the declared texts: they may be what holds it back.
 
     Source: "GEPA: Reflective prompt evolution can outperform reinforcement learning" (arXiv
     2507.19457, algorithms 1 to 4), on the `gepa` package (`lmpipe[gepa]`). It deviates in the test
     of a proposal, where the paper compares sums; in the mini-batches, which the paper draws
-    evenly; and in validation, where the paper runs each candidate on all examples.
+    evenly; in the Pareto front, which has training examples too, and leaves out candidates that
+    stand out by no more than chance; in validation, where the paper runs each candidate on all
+    examples; and in merging what is written for one text.
 
     Cost: at most `runs` runs of the program, including one validation of the start, and one
     question to the proposer for every `batch` runs beyond that validation.
@@ -53,16 +56,16 @@ class GEPA(DataclassSettings):
         batch: the number of training examples in a mini-batch, 1 or more.
         parents: how many candidates a step draws, 1 or more.
         proposals: how many children each of them gets in a step, 1 or more. All of a step are
-            written and run at the same time, which takes less time but learns less from each.
-        merge: whether to merge candidates, at most 5 times.
-        components: whose instruction a step changes: rather that of a predictor whose changes
-            were accepted (`credit`), one predictor's in turn (`round_robin`), or those of `all`
-            predictors.
-        prompt_weight: the score, on average, that 1,000 more characters of instructions must
-            bring; 0 or more.
-        proposer: writes the instructions in place of the default question: a function of a
-            `Reflection`, sync or async, that returns a text or None; or a signature with one
-            output and inputs among `program`, `step`, `instruction`, `cases` and `tried`.
+            written and run at the same time, from different examples, and merged into one.
+        merge: whether to merge candidates that changed different texts, at most 5 times.
+        components: which text a step changes: rather one whose changes were accepted (`credit`),
+            each in turn (`round_robin`), or `all` at once.
+        fields: whether the descriptions of fields are changed too; not with `all`.
+        prompt_weight: the score, on average, that 1,000 more characters of text must bring; 0 or
+            more.
+        proposer: writes the texts in place of the default questions: a function of a `Reflection`,
+            sync or async, that returns a text or None; or a signature with one output and inputs
+            among `program`, `step`, `instruction`, `cases` and `tried`, for instructions.
 
     Raises:
         RecipeError: if a setting is out of range, or the proposer's signature has other fields.

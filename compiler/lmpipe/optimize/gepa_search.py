@@ -242,7 +242,8 @@ class GepaSearch:
             The merged child; None if there are too few, or as `merge` does.
         """
         held = self._held.get(parent, [])
-        if len(held) < _HELD:
+        most = self._longest + self._children * self.settings.batch  # if it is of no use
+        if len(held) < _HELD or self._left() < most:
             return None
         self._held[parent] = []
         seen = {index for one in held for index in one.pairs}
