@@ -76,6 +76,17 @@ class Components:
         """List the texts that are not the same in two states."""
         return [item for item in self.every if self.text(one, item) != self.text(other, item)]
 
+    def without_declared(self, start: ProgramState, state: ProgramState) -> ProgramState:
+        """Return a state without the lines of the declared texts, which are those of the start."""
+        texts = {}
+        for item in self.every:
+            declared = set(self.text(start, item).splitlines())
+            lines = self.text(state, item).splitlines()
+            kept = [line for line in lines if line not in declared]
+            # A text that shares no line with the declared one is new already.
+            texts[item] = "" if len(kept) == len(lines) else "\n".join(kept).strip()
+        return self.changed(start, texts)
+
     def _declared(self, component: Component) -> str:
         spec = self.predictors[component.path].spec
         return next(field.desc for field in spec.fields if field.name == component.field)

@@ -1,7 +1,7 @@
 """Run a search of the `gepa` package on the engine.
 
 The package decides what happens next, and calls back for everything that it needs: `GepaCallbacks`
-is its adapter, its choice of parents and mini-batches, its acceptance and its validation.
+is its adapter, its choice of parents and mini-batches, and its acceptance.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.gepa_compared import ComparedExamples
 from lmpipe.optimize.gepa_components import Component, Components
 from lmpipe.optimize.gepa_knowledge import Place
 from lmpipe.optimize.gepa_search import (
@@ -61,16 +62,17 @@ async def run_gepa(
 
     def run(steps: StepRunner) -> GepaCallbacks:
         callbacks = GepaCallbacks(search, steps, gepa)
+        compared = ComparedExamples(search.first_block, len(task.train))
         gepa.optimize(
             seed_candidate=callbacks.texts(task.start),
             trainset=list(range(len(task.train))),
-            valset=callbacks.examples,
+            valset=compared.places,
             adapter=callbacks,
             reflection_strategy=callbacks,
             candidate_selection_strategy=callbacks,
             sampling_strategy=callbacks,
             selection_strategy=callbacks,
-            val_evaluation_policy=callbacks,
+            val_evaluation_policy=compared,
             module_selector=callbacks.choose if choice == "credit" else choice,
             reflection_minibatch_size=settings.batch,
             use_merge=merge,
@@ -88,7 +90,7 @@ async def run_gepa(
 
 
 class GepaCallbacks:
-    """What the package calls an adapter, a sampling, a selection and a validation strategy.
+    """What the package calls an adapter, a sampling strategy and a selection strategy.
 
     `steps` runs steps of the task from the package's thread.
     """
@@ -145,7 +147,7 @@ class GepaCallbacks:
         for _ in range(self._search.settings.parents):
             number = self.select_candidate_idx(state)
             for _ in range(self._search.settings.proposals):
-                indices = self._search.mini_batch(self.pool[number], taken)
+                indices = self._search.batches.choose(self.pool[number], taken)
                 taken += indices
                 tasks.append(
                     self._gepa.strategies.proposal_sampling.ProposalTask(
@@ -189,7 +191,8 @@ class GepaCallbacks:
             self._only_anew = False
             return
         task = self._search.task
-        self._anew = self._without_declared(self._search.known.leader(self.pool))
+        leader = self._search.known.leader(self.pool)
+        self._anew = self._components.without_declared(task.start, leader)
         if self._anew in self.pool:
             return
         rows = self._steps(self._search.validate([self._anew]))[self._anew]
@@ -210,18 +213,6 @@ class GepaCallbacks:
         instructions = {path: one.instruction for path, one in self._anew.predictors.items()}
         task.note("started anew", instructions=instructions)
 
-    def _without_declared(self, best: ProgramState) -> ProgramState:
-        """Return the best state without the lines of the declared texts."""
-        start, text = self._search.task.start, self._components.text
-        texts = {}
-        for item in self._components.every:
-            declared = set(text(start, item).splitlines())
-            lines = text(best, item).splitlines()
-            kept = [line for line in lines if line not in declared]
-            # A text that shares no line with the declared one is new already.
-            texts[item] = "" if len(kept) == len(lines) else "\n".join(kept).strip()
-        return self._components.changed(start, texts)
-
     def _is_anew(self, number: int) -> bool:
         """Whether a candidate descends from the one without the declared text."""
         assert self._anew is not None
@@ -240,8 +231,9 @@ class GepaCallbacks:
         rows = iter(self._steps(self._search.train_rows(pairs)) if pairs else [])
         new, found = self._search.runs - before, []
         for state, batch in states:
+            seen, promise = self._seen(state)
             scores = [
-                next(rows).score.value if isinstance(one, int) else self._expected(state, one)
+                next(rows).score.value if isinstance(one, int) else seen.get(one, promise)
                 for one in batch
             ]
             found.append(self._evaluated(batch, scores, new))
@@ -271,16 +263,16 @@ class GepaCallbacks:
             num_metric_calls=runs,
         )
 
-    def _expected(self, state: ProgramState, place: Place) -> float:
-        """Return the score on an example: what was seen, or what the state promises."""
+    def _seen(self, state: ProgramState) -> tuple[dict[Place, float], float]:
+        """Return the scores of a state on examples, and what is expected of it on others."""
         known = self._search.known
-        seen = known.seen(state).get(place)
-        return seen.score if seen else known.promise(known.leader([*self.pool, state]))
+        seen = {place: one.score for place, one in known.seen(state).items()}
+        return seen, known.promise(known.leader([*self.pool, state]))
 
     def choose(
         self, state: Any, rows: Any, scores: Any, number: int, candidate: Texts
     ) -> list[int]:
-        """Choose whose instruction to change: rather those whose changes were accepted."""
+        """Choose which text to change: rather those whose changes were accepted."""
         draws = {
             component: self._rng.betavariate(accepted, rejected)
             for component, (accepted, rejected) in self._credit.items()
@@ -329,7 +321,9 @@ class GepaCallbacks:
             for number in numbers:
                 text = next(answers)
                 if text is None or text == candidate[number]:
-                    self._search.learned_nothing(parent, [one["index"] for one in rows[number]])
+                    self._search.batches.learned_nothing(
+                        parent, [one["index"] for one in rows[number]]
+                    )
                     self._unanswered += 1
                     self._credit[number][1] += 1
                     self._bore_nothing(parent)
@@ -393,31 +387,3 @@ class GepaCallbacks:
         """Count a proposal that was of no use."""
         self._fruitless[parent] = self._fruitless.get(parent, 0) + 1
         self._no_better += 1
-
-    # --- the package's validation: all that is known
-
-    @property
-    def examples(self) -> list[Place]:
-        """The package's validation examples: the first block of ours, and those of training."""
-        train = range(len(self._search.task.train))
-        return [
-            *((True, index) for index in self._search.first_block),
-            *((False, index) for index in train),
-        ]
-
-    def get_eval_batch(self, loader: Any, state: Any, target_program_idx: Any = None) -> list[int]:
-        """Return the package's validation examples that it asks about: all of them."""
-        return list(range(len(self.examples)))
-
-    def get_seed_eval_batch(self, loader: Any) -> list[int]:
-        """Return those that the start is run on: the first block, which is known."""
-        return list(range(len(self._search.first_block)))
-
-    def get_best_program(self, state: Any) -> int:
-        """Return the number of the candidate with the best mean."""
-        means = state.program_full_scores_val_set
-        return max(range(len(means)), key=lambda number: means[number])
-
-    def get_valset_score(self, program_idx: int, state: Any) -> float:
-        """Return the mean of a candidate on them."""
-        return float(state.program_full_scores_val_set[program_idx])

@@ -211,7 +211,7 @@ async def merge_texts(
         text=base,
         versions=Cases(tuple(Case((("version: ", version),)) for version in versions)),
     )
-    return _cleaned(answer and answer.merged, of_field=bool(component.field))
+    return _cleaned(answer.merged if answer else None, of_field=bool(component.field))
 
 
 def _cleaned(text: str | None, *, of_field: bool) -> str | None:
@@ -245,7 +245,7 @@ def _question(task: Task, reflection: Reflection, spec: SignatureSpec) -> dict[s
     ]
     whole = {
         "program": describe_program(task.predictors, reflection.state),
-        "step": step_text(path, predictor, learned),
+        "step": step_text(path, predictor, learned) + (f"\n{learned.instruction}" if field else ""),
         "instruction": reflection.instruction,
         "cases": describe_rows(reflection.rows, path, task.predictors),
         "tried": Cases(tuple(tried)),
@@ -256,7 +256,6 @@ def _question(task: Task, reflection: Reflection, spec: SignatureSpec) -> dict[s
         whole["field"] = _field_text(predictor.spec, field)
         whole["description"] = reflection.description or "(none)"
         whole["values"] = describe_values(reflection.rows, path, field)
-        whole["step"] += f"\n{learned.instruction}"
     return {name: whole[name] for name in spec.input_names}
 
 

@@ -15,6 +15,7 @@ from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.statistics import paired_interval
 from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.gepa_batches import MiniBatches
 from lmpipe.optimize.gepa_components import Component, Components
 from lmpipe.optimize.gepa_knowledge import Knowledge
 from lmpipe.optimize.gepa_proposer import CustomProposer, Reflection, Tried, merge_texts, propose
@@ -89,6 +90,7 @@ class GepaSearch:
     Attributes:
         components: the texts that it changes.
         known: what it knows of its candidates.
+        batches: chooses training examples.
         runs: the runs of the program so far, one validation of the start included.
         first_block: the validation examples on which candidates are compared.
     """
@@ -104,7 +106,6 @@ class GepaSearch:
     _joined: int = 0
     _tried: dict[tuple[Component, str], list[Tried]] = field(default_factory=dict)
     _held: dict[ProgramState, list[Proposal]] = field(default_factory=dict)
-    _uses: Counter[tuple[ProgramState, int]] = field(default_factory=Counter)
     _times: Counter[tuple[ProgramState, ProgramState]] = field(default_factory=Counter)
     _learned: set[tuple[ProgramState, ProgramState, int]] = field(default_factory=set)
     _lost: set[ProgramState] = field(default_factory=set)
@@ -116,6 +117,7 @@ class GepaSearch:
         self.first_block = sorted(self.rng.sample(range(size), block))
         self.runs = self._validations = self._validated_at = size
         self.known = Knowledge(self.task, self._test)
+        self.batches = MiniBatches(self.known, self.rng, self.settings.batch)
 
     # --- what is left
 
@@ -141,39 +143,6 @@ class GepaSearch:
         return self.settings.parents * self.settings.proposals
 
     # --- training examples
-
-    def mini_batch(self, parent: ProgramState, taken: Iterable[int]) -> list[int]:
-        """Choose training examples to reflect on: those that go wrong, as far as that is known.
-
-        What the parent was run on costs nothing to see again, so it comes first; then what went
-        wrong with its ancestors, then what is unknown, and then what went right with them; of
-        these, what went wrong more often. An example serves a parent twice before the next ones
-        do, once if nothing was learned from it. What the parent is known to do right comes last.
-        """
-        chosen = self._order(parent, taken)[: self.settings.batch]
-        for index in chosen:
-            self._uses[parent, index] += 1
-        return chosen
-
-    def learned_nothing(self, parent: ProgramState, indices: Iterable[int]) -> None:
-        """Let other training examples come first for a parent."""
-        for index in indices:
-            self._uses[parent, index] += 1
-
-    def _order(self, parent: ProgramState, taken: Iterable[int]) -> list[int]:
-        free = set(range(len(self.task.train))) - set(taken)
-        if len(free) < self.settings.batch:
-            free = set(range(len(self.task.train)))
-        shuffled = self.rng.sample(sorted(free), len(free))
-
-        def rank(index: int) -> tuple[bool, int, int, float]:
-            past, turns = self.known.past(parent, index), self._uses[parent, index] // 2
-            if not past:
-                return False, turns, 2, 0.0
-            own, wrong = index in self.known.on_train(parent), past[0] < 1
-            return own and not wrong, turns, (not own) if wrong else 3, fmean(past)
-
-        return sorted(shuffled, key=rank)
 
     async def train_rows(self, pairs: Sequence[tuple[ProgramState, int]]) -> list[Row]:
         """Run states on training examples, those that are not known."""
@@ -225,7 +194,7 @@ class GepaSearch:
             new = [self.components.text(child, component) for child in children]
             new = [text for text in dict.fromkeys(new) if text != base]
             merged = merge_lines(base, new) if len(new) > 1 else next(iter(new), base)
-            if merged is None and self._asks < self.settings.asks:
+            if merged is None and self._may_ask:
                 self._asks += 1
                 merged = await merge_texts(self.task, component, parent, base, new)
             if merged is None:
@@ -247,8 +216,14 @@ class GepaSearch:
             return None
         self._held[parent] = []
         seen = {index for one in held for index in one.pairs}
-        indices = [index for index in self._order(parent, ()) if index in seen]
+        indices = [index for index in self.batches.in_order(parent, ()) if index in seen]
         return await self.merge(parent, [one.child for one in held], indices[: self._longest])
+
+    @property
+    def _may_ask(self) -> bool:
+        """Whether the proposer may be asked to merge; a function that writes texts takes over."""
+        asks_lm = self.settings.proposer is None or isinstance(self.settings.proposer, type)
+        return asks_lm and self._asks < self.settings.asks
 
     def _pairs(self, parent: ProgramState, child: ProgramState) -> dict[int, Pair]:
         """Return the scores of a parent and its child on the examples that both were run on."""
@@ -277,7 +252,7 @@ class GepaSearch:
                 if one.accepted is None:
                     size = min(len(one.pairs), one.longest - len(one.pairs))
                     taken = set(one.pairs)
-                    fresh = [i for i in self._order(one.parent, taken) if i not in taken]
+                    fresh = [i for i in self.batches.in_order(one.parent, taken) if i not in taken]
                     more.append((one, fresh[:size]))
             asked = [
                 (state, index)
