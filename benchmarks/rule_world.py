@@ -63,6 +63,7 @@ CASES = (
         for start in ("empty", "contradictory", "wrong")
     ),
     Case("gepa/two steps", "gepa", 3000, {"steps": 2}),
+    Case("gepa/descriptions of fields too", "gepa", 1000, {}, ("lmpipe",), {"fields": True}),
     *(
         Case(name, "gepa", 1000, {}, ("lmpipe",), {"latency": _LATENCY, "proposals": count})
         for count, name in _TIMED.items()
