@@ -63,6 +63,16 @@ CASES = (
         for start in ("empty", "contradictory", "wrong")
     ),
     Case("gepa/two steps", "gepa", 3000, {"steps": 2}),
+    *(
+        Case(
+            f"gepa/useless proposals, noise {noise}",
+            "gepa",
+            800,
+            {"noise": noise, "start": "most", "useful": False},
+            ("lmpipe",),
+        )
+        for noise in (0.05, 0.2)
+    ),
     Case("gepa/descriptions of fields too", "gepa", 1000, {}, ("lmpipe",), {"fields": True}),
     *(
         Case(name, "gepa", 1000, {}, ("lmpipe",), {"latency": _LATENCY, "proposals": count})

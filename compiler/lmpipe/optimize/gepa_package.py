@@ -163,12 +163,15 @@ class GepaCallbacks:
         return int(choose(self._front(), promise, self._rng))
 
     def _front(self) -> dict[Place, set[int]]:
-        """Return the candidates that are best on each example, without fruitless parents."""
-        numbers = [n for n in range(len(self.pool)) if not self._only_anew or self._is_anew(n)]
-        fruitful = [self._fruitless.get(self.pool[n], 0) < _PATIENCE for n in numbers]
-        front = self._search.known.front([self.pool[n] for n in numbers])
-        found = {place: {numbers[n] for n in best if fruitful[n]} for place, best in front.items()}
-        return {place: best for place, best in found.items() if best}
+        """Return the candidates that are best on each example, among those that bore fruit."""
+        numbers = [
+            number
+            for number, one in enumerate(self.pool)
+            if self._fruitless.get(one, 0) < _PATIENCE
+            if not self._only_anew or self._is_anew(number)
+        ]
+        front = self._search.known.front([self.pool[number] for number in numbers])
+        return {place: {numbers[n] for n in best} for place, best in front.items()}
 
     def _follow(self, state: Any) -> None:
         """Learn which candidates the package has added to its pool."""
