@@ -327,6 +327,30 @@ def test_a_declared_instruction_that_holds_the_search_back_is_left_out(tmp_path:
     assert "Always say red." not in run.state["self"].instruction
 
 
+def test_a_start_from_other_text_gets_more_than_one_chance(tmp_path: Path) -> None:
+    def held_back(request: Request) -> str:
+        held = "Always say red." in instruction_of(request)
+        return reply_to(request, right=False) if held else needs_clue(request)
+
+    tries: list[str] = []
+
+    def write(asked: dict[str, str]) -> str:
+        if "Always say red." in asked["instruction"]:
+            return f"{asked['instruction']}\nThink."
+        tries.append(asked["instruction"])
+        return f"Please {_CLUE}." if len(tries) > 12 else f"Think {len(tries)} times."
+
+    program = lmpipe.Predict(NameColour)
+    run = compiled(
+        tmp_path,
+        program=program.bind(program.state().map(instruction="Always say red.")),
+        student=lmpipe.ScriptedLM(held_back),
+        proposer=ScriptedProposer(write).lm,
+        optimizer=lmpipe.GEPA(runs=600),
+    )
+    assert run.best.score == 1.0
+
+
 # --- descriptions of fields
 
 
