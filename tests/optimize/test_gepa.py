@@ -252,17 +252,17 @@ def needs_clue_as(request: Request, text: str) -> str:
 
 def test_no_more_questions_are_asked_than_the_cost_says(tmp_path: Path) -> None:
     proposer = ScriptedProposer(lambda asked: asked["instruction"])
-    optimizer = lmpipe.GEPA(runs=100, proposals=5)
+    optimizer = lmpipe.GEPA(runs=120, proposals=4)
     compiled(
         tmp_path,
         program=lmpipe.Predict(NameColour),
         proposer=proposer.lm,
         train=things(40),
-        val=things(30, seed=1, start=100),
+        val=things(6, seed=1, start=100),
         optimizer=optimizer,
     )
-    most = optimizer.cost(lmpipe.optimize.Sizes(40, 30, 1)).asks
-    assert most - 5 < len(proposer.asked) <= most
+    most = optimizer.cost(lmpipe.optimize.Sizes(40, 6, 1)).asks
+    assert most - 4 < len(proposer.asked) <= most
 
 
 def test_validation_takes_at_most_half_of_the_runs(tmp_path: Path) -> None:
