@@ -252,7 +252,7 @@ def needs_clue_as(request: Request, text: str) -> str:
 
 def test_no_more_questions_are_asked_than_the_cost_says(tmp_path: Path) -> None:
     proposer = ScriptedProposer(lambda asked: asked["instruction"])
-    optimizer = lmpipe.GEPA(runs=130, proposals=4)
+    optimizer = lmpipe.GEPA(runs=200, batch=6, proposals=4)
     compiled(
         tmp_path,
         program=lmpipe.Predict(NameColour),
