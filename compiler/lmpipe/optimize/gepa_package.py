@@ -163,15 +163,12 @@ class GepaCallbacks:
         return int(choose(self._front(), promise, self._rng))
 
     def _front(self) -> dict[Place, set[int]]:
-        """Return the candidates that are best on each example, among those that bore fruit."""
-        numbers = [
-            number
-            for number, one in enumerate(self.pool)
-            if self._fruitless.get(one, 0) < _PATIENCE
-            if not self._only_anew or self._is_anew(number)
-        ]
-        front = self._search.known.front([self.pool[number] for number in numbers])
-        return {place: {numbers[n] for n in best} for place, best in front.items()}
+        """Return the candidates that are best on each example, without fruitless parents."""
+        numbers = [n for n in range(len(self.pool)) if not self._only_anew or self._is_anew(n)]
+        fruitful = [self._fruitless.get(self.pool[n], 0) < _PATIENCE for n in numbers]
+        front = self._search.known.front([self.pool[n] for n in numbers])
+        found = {place: {numbers[n] for n in best if fruitful[n]} for place, best in front.items()}
+        return {place: best for place, best in found.items() if best}
 
     def _follow(self, state: Any) -> None:
         """Learn which candidates the package has added to its pool."""
@@ -184,14 +181,14 @@ class GepaCallbacks:
     # --- a start from other text
 
     def _start_anew(self, state: Any) -> None:
-        """Add a candidate without the declared text, or return to all candidates.
+        """Add a candidate without the declared text, or turn from it to all candidates, or back.
 
         What holds a search back may be in the text that it started from, which children keep.
         """
         self._fruitless.clear()
         self._no_better = 0
         if self._anew is not None:
-            self._only_anew = False
+            self._only_anew = not self._only_anew
             return
         task = self._search.task
         leader = self._search.known.leader(self.pool)
