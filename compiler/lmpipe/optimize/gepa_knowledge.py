@@ -117,6 +117,8 @@ class Knowledge:
         A state that is better than the most promising one on no more examples than by chance is
         left out.
         """
+        if not states:
+            return {}
         seen = {number: self.seen(state) for number, state in enumerate(states)}
         first = states.index(self.leader(states))
         taken = [

@@ -163,11 +163,16 @@ class GepaCallbacks:
         return int(choose(self._front(), promise, self._rng))
 
     def _front(self) -> dict[Place, set[int]]:
-        """Return the candidates that are best on each example, without fruitless parents."""
+        """Return the candidates that are best on each example, without fruitless parents.
+
+        Until the search starts anew, they are those that are best beside the fruitless ones.
+        """
         numbers = [n for n in range(len(self.pool)) if not self._only_anew or self._is_anew(n)]
-        fruitful = [self._fruitless.get(self.pool[n], 0) < _PATIENCE for n in numbers]
+        fruitful = {n for n in numbers if self._fruitless.get(self.pool[n], 0) < _PATIENCE}
+        if self._anew is not None:
+            numbers = sorted(fruitful)
         front = self._search.known.front([self.pool[n] for n in numbers])
-        found = {place: {numbers[n] for n in best if fruitful[n]} for place, best in front.items()}
+        found = {place: {numbers[n] for n in best} & fruitful for place, best in front.items()}
         return {place: best for place, best in found.items() if best}
 
     def _follow(self, state: Any) -> None:
@@ -181,14 +186,14 @@ class GepaCallbacks:
     # --- a start from other text
 
     def _start_anew(self, state: Any) -> None:
-        """Add a candidate without the declared text, or turn from it to all candidates, or back.
+        """Add a candidate without the declared text, or return to all candidates.
 
         What holds a search back may be in the text that it started from, which children keep.
         """
         self._fruitless.clear()
         self._no_better = 0
         if self._anew is not None:
-            self._only_anew = not self._only_anew
+            self._only_anew = False
             return
         task = self._search.task
         leader = self._search.known.leader(self.pool)
