@@ -76,10 +76,11 @@ class Benchmark:
 
     def _cell(self, model: str, task: TaskName, side: SideName, url: str) -> None:
         out = self._out(model, task, side)
+        part = out.with_suffix(".part")  # becomes a result once the calls are counted
         print(f"  {out.stem}", file=sys.stderr, flush=True)
         command: list[object] = [
             self.pythons[side], "-m", f"contact.{side}_side", task, "--model", model, "--url", url,
-            "--file", self.files[task], "--rows", self.options.rows or SIZES[task], "--out", out,
+            "--file", self.files[task], "--rows", self.options.rows or SIZES[task], "--out", part,
             "--in-flight", self.options.in_flight,
         ]  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
@@ -95,10 +96,11 @@ class Benchmark:
             out.with_suffix(".log").write_text(done.stdout + done.stderr, encoding="utf-8")
             print(f"  {out.stem} failed: see {out.with_suffix('.log')}", file=sys.stderr)
             return
-        result = json.loads(out.read_text(encoding="utf-8"))
+        result = json.loads(part.read_text(encoding="utf-8"))
         spent = Meter(url).read()
         result |= {"calls": spent.calls, "refused": spent.refused}
-        out.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        part.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        part.replace(out)
 
     def _out(self, model: str, task: TaskName, side: SideName) -> Path:
         folder: Path = self.options.results
