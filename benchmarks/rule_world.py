@@ -45,10 +45,14 @@ class Case:
     calls: int
     world: Mapping[str, Any] = field(default_factory=dict)
     sides: tuple[str, ...] = SIDES
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 # What DSPy has no counterpart of.
 _OURS = ("lmpipe",)
+# The seconds that each reply takes in the rows on wall time.
+_LATENCY = 0.3
+_TIMED = {count: f"gepa/{count} at a time, {_LATENCY} s a reply" for count in (1, 4)}
 _LONG = {"rules": 40, "rule_length": 130, "feedback": 700}
 
 CASES = (
@@ -80,6 +84,21 @@ CASES = (
         )
     ),
     *(
+        Case(
+            f"gepa/useless proposals, noise {noise}",
+            "gepa",
+            800,
+            {"noise": noise, "start": "most", "useful": False},
+            ("lmpipe",),
+        )
+        for noise in (0.05, 0.2)
+    ),
+    Case("gepa/descriptions of fields too", "gepa", 1000, {}, ("lmpipe",), {"fields": True}),
+    *(
+        Case(name, "gepa", 1000, {}, ("lmpipe",), {"latency": _LATENCY, "proposals": count})
+        for count, name in _TIMED.items()
+    ),
+    *(
         Case(f"{name}/feedback {n}", name, 1500, {"feedback": n})
         for name in ("copro", "mipro", "simba", "infer-rules")
         for n in (100, 700)
@@ -91,7 +110,8 @@ def run_case(case: Case, side: str, seeds: Sequence[int], python: Path) -> list[
     """Run the searches of one side, a few seeds in a process."""
     command = [
         python, "-m", f"rules.{side}_side", case.optimizer, f"--calls={case.calls}",
-        f"--world={json.dumps(dict(case.world))}", "--seeds", *map(str, seeds),
+        f"--world={json.dumps(dict(case.world))}",
+        f"--settings={json.dumps(dict(case.settings))}", "--seeds", *map(str, seeds),
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as home:  # no caches of other runs
         environment = {
@@ -154,6 +174,13 @@ def table(stored: Mapping[str, Any]) -> Iterator[str]:
         found = {side: read_results(stored.get(case.name, {}).get(side, [])) for side in SIDES}
         if any(found.values()):
             yield f"{case.name:38} " + _line(found)
+    times = [
+        fmean(one.seconds for one in read_results(found))
+        for name in _TIMED.values()
+        if (found := stored.get(name, {}).get("lmpipe"))
+    ]
+    if len(times) == len(_TIMED):
+        yield f"wall time of 4 proposals at a time against 1: {times[1] / times[0]:.2f}"
 
 
 def _line(found: Mapping[str, Sequence[Result]]) -> str:

@@ -108,7 +108,8 @@ class WorldLMs:
             return json.dumps(self._lessons(request, outputs))
         asked = json.loads(request.messages[-1].text)
         told = "\n".join(map(str, asked.values()))
-        current = asked.get("instruction") or re.split(r"score \d+:\n", asked.get("tried", ""))[-1]
+        last = re.split(r"score \d+:\n", asked.get("tried", ""))[-1]
+        current = asked.get("description", asked.get("instruction", last))  # which may be empty
         draw = f"{told} {request.sample}"
         added = "\n".join(self.world.proposals(current, told, draw))
         improved = self.world.improve(current, told, draw)
@@ -161,16 +162,21 @@ class Curve(WatcherBase):
 
     def note(self, kind: str, data: Any) -> None:
         if kind == "proposal tested":
+            first = next(iter(data["before"]))  # the predictor that needs the rules
             before, after = (
-                self._world.stated(next(iter({**data["before"], **data[key]}.values())))
+                self._world.stated(
+                    "\n".join(text for name, text in texts if name.startswith(first))
+                )
                 for key in ("before", "after")
+                for texts in [{**data["before"], **data[key]}.items()]
             )
             self.result.tests.append((bool(data["accepted"]), after > before))
 
 
 def needing_rules(state: Any) -> str:
-    """Return the instruction of the predictor that needs the rules."""
-    return str(next(iter(state.predictors.values())).told)
+    """Return the texts of the predictor that needs the rules."""
+    learned = next(iter(state.predictors.values()))
+    return "\n".join([learned.told, *learned.descriptions.values()])
 
 
 def search(world: World, optimizer: str, calls: int, settings: dict[str, Any]) -> Result:

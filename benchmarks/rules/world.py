@@ -48,8 +48,10 @@ class World:
             once for each prompt.
         start: the declared instruction: `plain` (no rules), `wrong` (asks for something that makes
             every answer wrong), `contradictory` (a quarter of the rules, and bans on another
-            quarter) or `empty`.
+            quarter), `most` (two thirds of the rules) or `empty`.
         steps: the number of predictors, 1 or 2. Of two, the first one needs the rules.
+        useful: whether the proposer adds rules; if not, it adds notes that change nothing but the
+            dice of the noise.
         seed: the source of the rules, the rows and the noise.
     """
 
@@ -59,6 +61,7 @@ class World:
     noise: float = 0.0
     start: str = "plain"
     steps: int = 1
+    useful: bool = True
     seed: int = 0
 
     @cached_property
@@ -99,6 +102,7 @@ class World:
             "plain": PLAIN,
             "wrong": f"{PLAIN}\n{_WRONG}",
             "contradictory": "\n".join([PLAIN, *contradictory]),
+            "most": "\n".join([PLAIN, *self.texts[: 2 * self.rules // 3]]),
             "empty": "",
         }[self.start]
 
@@ -159,6 +163,9 @@ class World:
             told: all that the proposer is shown.
             draw: what the choice among several rules depends on.
         """
+        if not self.useful:
+            yield f"Mind note {hashlib.sha256(draw.encode()).hexdigest()[:8]}."
+            return
         named = dict.fromkeys(text for text in _NAMED.findall(told) if text in self.texts)
         new = [text for text in named if text not in instruction]
         rng = random.Random(hashlib.sha256(draw.encode()).digest())

@@ -64,6 +64,19 @@ def test_show_tells_no_stages_of_other_optimizers(cli: Cli, compiled: str) -> No
     assert "each stage" not in cli("show", compiled).stdout
 
 
+DESCRIBING = """
+bare = lmpipe.Predict(NameColour)
+program = bare.bind(bare.state().map(descriptions={"colour": "one of the\\nrainbow"}))
+recipe = make(name="", program=program)
+"""
+
+
+def test_show_lists_learned_descriptions_of_fields(cli: Cli, write: Callable[..., str]) -> None:
+    listed, prompt = cli("show", write("told.py", DESCRIBING)).stdout.split("[system]")
+    assert "descriptions of fields\n    colour: one of the rainbow" in listed
+    assert "rainbow" in prompt
+
+
 RETRIEVING = """
 pool = tuple(lmpipe.Demo(inputs={"thing": f"grass number {n}"}, outputs={"colour": "green"})
              for n in range(1200))

@@ -29,6 +29,7 @@ POOL = tuple(
 # A learned value of each field, and the part that it belongs to.
 LEARNED: dict[str, tuple[Any, str]] = {
     "instruction": ("Look at the thing well.", "instruction"),
+    "descriptions": ({"colour": "one of the rainbow"}, "descriptions of fields"),
     "lessons": ((lmpipe.Lesson(text="Look at it."),), "lessons"),
     "demos": (POOL[:2], "demonstrations"),
     "layout": ("json", "layout"),

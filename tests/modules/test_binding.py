@@ -261,6 +261,13 @@ def test_the_error_of_a_foreign_state_shows_what_differs() -> None:
         One().bind(Other().state())
 
 
+def test_a_description_of_an_unknown_field_is_refused() -> None:
+    program = lmpipe.Predict("question -> answer: int")
+    state = program.state().map(descriptions={"answer": "a number", "reply": "a text"})
+    with pytest.raises(ArtifactError, match="a description of 'reply', which is no field of"):
+        program.bind(state)
+
+
 def test_what_is_no_state_is_refused() -> None:
     program = One()
     wrong: list[Any] = [program.state, program.state().to_json(), "runs/one"]

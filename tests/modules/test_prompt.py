@@ -10,8 +10,10 @@ from helpers.hidden_answers import HintedSecret, Secret, copying_lm, secret_of, 
 import lmpipe
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.errors import CallError
+from lmpipe.layouts import layout_names
 from lmpipe.lm.scope import scope
 from lmpipe.metrics import exact_match
+from lmpipe.signatures.field_types.trajectory import Trajectory
 from lmpipe.state.lessons import Lesson
 from lmpipe.state.program_state import Demo, Retrieval
 
@@ -113,3 +115,47 @@ def test_the_form_of_a_reply_is_told_if_no_demonstration_shows_it(
     shown = program.bind(program.state().map(**changes)).messages(question="other")
     assert len(shown) == 4
     assert ("Reply with the outputs only" in shown[-1].text) is reminded
+
+
+# --- descriptions of fields
+
+
+class Described(lmpipe.Signature):
+    """Route the ticket."""
+
+    ticket: str = lmpipe.Input(desc="as the customer wrote it")
+    day: str = lmpipe.Input(desc="of the week")
+    team: str = lmpipe.Output(desc="as declared")
+    reason: str = lmpipe.Output(desc="in a few words")
+
+
+def prompt_of(predictor: Any, **more: Any) -> str:
+    """Return all that an LM is told: the messages and the tools."""
+    with lmpipe.using(lm=lmpipe.ScriptedLM(lambda request: "")):
+        messages = predictor.messages(ticket="It is broken.", day="Monday", **more)
+    return f"{messages} {predictor._prompt.tools} {predictor._prompt.extraction}"
+
+
+@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("kind", [lmpipe.Predict, lmpipe.ChainOfThought])
+def test_every_layout_tells_the_descriptions_of_the_state(kind: Any, layout: str) -> None:
+    program = kind(Described, layout=layout)
+    told = prompt_of(
+        program.bind(program.state().map(descriptions={"day": "on which", "team": "as learned"}))
+    )
+    declared = prompt_of(program)
+    changes = [("on which", "of the week"), ("as learned", "as declared")]
+    for new, old in changes[layout in ("plain", "json") :]:  # these describe no inputs
+        assert new in told
+        assert old in declared
+        assert old not in told
+    assert "in a few words" in told
+
+
+def test_an_agent_tells_the_descriptions_of_the_state() -> None:
+    agent: Any = lmpipe.ReAct(Described, [], protocol="text")
+    step = agent.state()["act"].replace(descriptions={"day": "on which"})
+    bound = agent.bind(agent.state().update({"act": step}))
+    shown = prompt_of(bound.act, trajectory=Trajectory())
+    assert "on which" in shown
+    assert "of the week" not in shown

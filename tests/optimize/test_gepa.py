@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from helpers.scripts import ScriptedProposer, kind_of, reply_to
-from helpers.world import COLOURS, NameColour, TwoSteps, recipe
+from helpers.scripts import (
+    ScriptedProposer,
+    instruction_of,
+    kind_of,
+    number_of,
+    question_of,
+    reply_to,
+)
+from helpers.world import COLOURS, NameColour, TwoSteps, recipe, things
 
 import lmpipe
 from lmpipe.errors import ConfigError, RecipeError
@@ -34,6 +42,7 @@ def needs_clue(request: Request) -> str:
     kind = next((kind for kind in COLOURS if f"{kind} number" in question), "sky")
     knows = _CLUE in system
     values = {
+        "improved_description": "in a word",
         "improved_instruction": f"Please {_CLUE}." if _CLUE in question else "Think in few words.",
         "words": "a thing in a few words",
         "colour": COLOURS[kind] if knows else "red",
@@ -121,6 +130,7 @@ def test_more_effort_means_more_runs() -> None:
         {"proposals": 0},
         {"prompt_weight": -1},
         {"proposer": "reflect"},
+        {"fields": True, "components": "all"},
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
@@ -154,17 +164,113 @@ def test_a_rejected_proposal_is_shown_with_its_result(tmp_path: Path) -> None:
     )
 
 
-def test_several_proposals_are_written_in_one_step(tmp_path: Path) -> None:
-    one, four = (
+def rules_world() -> tuple[lmpipe.ScriptedLM, ScriptedProposer]:
+    """Make a student that is right on a number if its instruction names its last digit.
+
+    The proposer adds the digits that go wrong in the first case that it is shown.
+    """
+
+    def answer(request: Request) -> str:
+        digit = number_of(request) % 10
+        return reply_to(request, right=f"digit {digit}." in instruction_of(request))
+
+    def add(asked: dict[str, str]) -> str:
+        found = re.search(r'number \d*(\d)"', asked["cases"])
+        assert found is not None
+        return f"{asked['instruction']}\nMind digit {found[1]}."
+
+    return lmpipe.ScriptedLM(answer), ScriptedProposer(add)
+
+
+def learned_digits(runs: Path, **settings: Any) -> tuple[lmpipe.Run, ScriptedProposer]:
+    student, proposer = rules_world()
+    run = compiled(
+        runs,
+        student=student,
+        proposer=proposer.lm,
+        program=lmpipe.Predict(NameColour),
+        train=things(40),
+        val=things(30, seed=1, start=100),
+        optimizer=lmpipe.GEPA(runs=300, **settings),
+    )
+    return run, proposer
+
+
+def test_proposals_for_one_parent_become_one_child(tmp_path: Path) -> None:
+    run, proposer = learned_digits(tmp_path, proposals=4)
+    assert run.best.score == 1.0
+    first = notes_of(run, "proposal tested")[0]
+    assert first["after"]["self"].count("Mind digit") > 1
+    assert len(notes_of(run, "proposal tested")) < len(proposer.asked)
+
+
+def test_proposers_of_one_parent_are_told_of_each_other(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def write(request: Request) -> str:
+        told.append(instruction_of(request))
+        return orjson.dumps({"improved_instruction": "Think."}).decode()
+
+    for count in (1, 2):
         compiled(
             tmp_path / str(count),
             program=lmpipe.Predict(NameColour),
-            optimizer=lmpipe.GEPA(runs=300, proposals=count),
+            proposer=lmpipe.ScriptedLM(write),
+            optimizer=lmpipe.GEPA(runs=150, proposals=count),
         )
-        for count in (1, 4)
+    assert "Others do the same" not in told[0]
+    assert "Others do the same" in told[-1]
+
+
+def test_versions_that_change_the_same_lines_are_merged_by_the_proposer(tmp_path: Path) -> None:
+    merging: list[dict[str, str]] = []
+
+    def write(request: Request) -> str:
+        asked = orjson.loads(question_of(request))
+        if "versions" not in asked:
+            number = len(asked["cases"]) + len(merging)
+            return orjson.dumps({"improved_instruction": f"Way {number} {asked['cases']}"}).decode()
+        merging.append(asked)
+        return orjson.dumps({"merged": f"Please {_CLUE}."}).decode()
+
+    run = compiled(
+        tmp_path,
+        program=lmpipe.Predict(NameColour),
+        student=lmpipe.ScriptedLM(lambda request: needs_clue_as(request, f"Please {_CLUE}.")),
+        proposer=lmpipe.ScriptedLM(write),
+        optimizer=lmpipe.GEPA(runs=200, proposals=2),
     )
-    assert one.best.score == four.best.score == 1.0
-    assert len(notes_of(four, "proposal tested")) >= 4
+    assert run.best.score == 1.0
+    assert run.state["self"].instruction == f"Please {_CLUE}."
+    assert merging[0]["versions"].count("version: ") == 2
+
+
+def needs_clue_as(request: Request, text: str) -> str:
+    """Reply as a student that is right if its instruction begins with a text."""
+    return reply_to(request, right=instruction_of(request).startswith(text))
+
+
+def test_no_more_questions_are_asked_than_the_cost_says(tmp_path: Path) -> None:
+    proposer = ScriptedProposer(lambda asked: asked["instruction"])
+    optimizer = lmpipe.GEPA(runs=200, batch=6, proposals=4)
+    compiled(
+        tmp_path,
+        program=lmpipe.Predict(NameColour),
+        proposer=proposer.lm,
+        train=things(40),
+        val=things(6, seed=1, start=100),
+        optimizer=optimizer,
+    )
+    most = optimizer.cost(lmpipe.optimize.Sizes(40, 6, 1)).asks
+    assert most - 4 < len(proposer.asked) <= most
+
+
+def test_validation_takes_at_most_half_of_the_runs(tmp_path: Path) -> None:
+    run, _ = learned_digits(tmp_path)
+    assert run.best.score == 1.0
+    lines = (run.path / "events.jsonl").read_bytes().splitlines()
+    (counts,) = [event for event in map(orjson.loads, lines) if event["event"] == "gepa ended"]
+    assert counts["validations"] <= counts["runs"] / 2
 
 
 def test_several_proposals_give_the_same_result_at_any_concurrency(tmp_path: Path) -> None:
@@ -174,7 +280,7 @@ def test_several_proposals_give_the_same_result_at_any_concurrency(tmp_path: Pat
                 student=lmpipe.ScriptedLM(needs_clue),
                 metric=with_feedback,
                 program=TwoSteps(),
-                optimizer=lmpipe.GEPA(runs=250, parents=2, proposals=2),
+                optimizer=lmpipe.GEPA(runs=250, parents=2, proposals=2, fields=True),
             ),
             runs=tmp_path / str(concurrency),
             concurrency=concurrency,
@@ -234,6 +340,80 @@ def test_a_declared_instruction_that_holds_the_search_back_is_left_out(tmp_path:
     )
     assert run.best.score == 1.0
     assert "Always say red." not in run.state["self"].instruction
+
+
+def test_a_start_from_other_text_gets_more_than_one_chance(tmp_path: Path) -> None:
+    def held_back(request: Request) -> str:
+        told = instruction_of(request)
+        return reply_to(request, right=_CLUE in told and "Always say red." not in told)
+
+    tries: list[str] = []
+
+    def write(asked: dict[str, str]) -> str:
+        if "Always say red." in asked["instruction"]:
+            return f"{asked['instruction']}\nThink."
+        tries.append(asked["instruction"])
+        return f"Please {_CLUE}." if len(tries) > 12 else f"Think {len(tries)} times."
+
+    program = lmpipe.Predict(NameColour)
+    run = compiled(
+        tmp_path,
+        program=program.bind(program.state().map(instruction="Always say red.")),
+        student=lmpipe.ScriptedLM(held_back),
+        proposer=ScriptedProposer(write).lm,
+        optimizer=lmpipe.GEPA(runs=600),
+    )
+    assert run.best.score == 1.0
+
+
+# --- descriptions of fields
+
+
+def in_the_description(request: Request) -> str:
+    """Reply as a student that needs the clue in the description of its output."""
+    right = re.search(rf"- colour: [^\n]*{_CLUE}", instruction_of(request)) is not None
+    return reply_to(request, right=right)
+
+
+def test_a_description_is_learned(tmp_path: Path) -> None:
+    program = lmpipe.Predict(NameColour)
+    run = compiled(
+        tmp_path,
+        program=program,
+        student=lmpipe.ScriptedLM(in_the_description),
+        proposer=ScriptedProposer(
+            lambda asked: f"{_CLUE}, in a word" if "field" in asked else asked["instruction"]
+        ).lm,
+        optimizer=lmpipe.GEPA(runs=300, fields=True),
+    )
+    assert run.best.score == 1.0
+    assert run.state["self"].descriptions["colour"] == f"{_CLUE}, in a word"
+    assert run.state["self"].instruction == program.state()["self"].instruction
+    with lmpipe.using(lm=lmpipe.ScriptedLM(in_the_description)):
+        assert lmpipe.load(run.path, program)(thing="apple number 7").colour == "red"
+
+
+def test_the_proposer_sees_the_field_its_bounds_and_its_values(tmp_path: Path) -> None:
+    proposer = ScriptedProposer(lambda asked: "?")
+    compiled(
+        tmp_path,
+        program=lmpipe.Predict(NameColour),
+        proposer=proposer.lm,
+        optimizer=lmpipe.GEPA(runs=150, fields=True),
+    )
+    asked = next(
+        asked for asked in proposer.asked if "colour (comes out)" in asked.get("field", "")
+    )
+    assert asked["field"] == "colour (comes out): one of red, green, blue"
+    assert asked["description"] == "(none)"
+    assert 'value: {"colour":"red"}' in asked["values"]
+    assert "expected: " in asked["values"]
+
+
+def test_without_fields_no_description_is_asked_for(tmp_path: Path) -> None:
+    proposer = ScriptedProposer(lambda asked: "?")
+    compiled(tmp_path, program=lmpipe.Predict(NameColour), proposer=proposer.lm)
+    assert all("field" not in asked for asked in proposer.asked)
 
 
 # --- custom proposers

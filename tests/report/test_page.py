@@ -100,6 +100,13 @@ def test_lessons_are_shown_with_their_counts(tmp_path: Path) -> None:
     assert all("1 lesson" in row[1] for row in page.tables["Candidates"][1:])
 
 
+def test_learned_descriptions_of_fields_are_shown(tmp_path: Path) -> None:
+    program = lmpipe.Predict(NameColour)
+    program = program.bind(program.state().map(descriptions={"colour": "<one> of the rainbow"}))
+    page = page_of(lmpipe.compile(recipe(program=program), runs=tmp_path))
+    assert "<code>colour</code>: &lt;one&gt; of the rainbow" in page.html
+
+
 def test_the_chart_counts_rollouts_too(run: lmpipe.Run) -> None:
     titles = re.findall(r"after (\d+) LM calls</title>", page_of(run).html)
     shown = sorted(map(int, titles))

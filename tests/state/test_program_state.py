@@ -68,6 +68,7 @@ predictor_states = st.builds(
     lm=st.none() | st.text(),
     decoding=rows,
     retrieval=st.none() | retrievals,
+    descriptions=st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2),
     schema_hash=st.text("0123456789abcdef", max_size=64),
 )
 program_states = st.builds(
@@ -221,6 +222,7 @@ def test_the_order_of_keys_does_not_matter() -> None:
         {"lm": "local"},
         {"decoding": {"temperature": 0}},
         {"retrieval": Retrieval(pool=(), k=1)},
+        {"descriptions": {"answer": ""}},
         {"schema_hash": "01"},
     ],
 )
@@ -472,6 +474,10 @@ def test_an_adapter_whose_name_lacks_its_hash_is_refused() -> None:
 
 def test_a_state_without_an_adapter_is_written_without_it() -> None:
     assert "adapter" not in BARE.to_json()
+
+
+def test_a_state_without_descriptions_is_written_without_them() -> None:
+    assert "descriptions" not in BARE.to_json()
 
 
 def test_a_state_with_an_adapter_is_read_back() -> None:

@@ -122,6 +122,7 @@ def _show(
     program: Module | None,
     trainings: Mapping[str, Training | None] = MappingProxyType({}),
 ) -> None:
+    from lmpipe.foundation.shorten import one_line
     from lmpipe.report.terminal import say
     from lmpipe.report.text import weights_line
     from lmpipe.signatures.signature_spec import spec_text
@@ -147,6 +148,10 @@ def _show(
         for line in learned.instruction.splitlines() or [""]:
             say(console, f"    {line}")
         _show_lessons(console, learned)
+        if learned.descriptions:
+            say(console, "  descriptions of fields")
+            for name, text in learned.descriptions.items():
+                say(console, f"    {name}: {one_line(text, 200) or '(none)'}")
         _show_demos(console, learned, signature)
         if program is not None:
             _show_prompt(console, program, path, learned)
@@ -216,7 +221,7 @@ def _show_prompt(console: Console, program: Module, path: str, learned: Predicto
     from lmpipe.layouts import layout_named, render_prefix
     from lmpipe.report.terminal import say
 
-    spec = program.predictors()[path].spec
+    spec = program.predictors()[path].spec.described(learned.descriptions)
     layout = layout_named(learned.layout)
     say(console, "  prompt, before the inputs of a call")
     for message in render_prefix(layout, spec, learned.told, learned.demos):

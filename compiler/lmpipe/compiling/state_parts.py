@@ -68,6 +68,11 @@ _PARTS = (
         ("instruction",),
         lambda learned: plural(len(learned.instruction), "character"),
     ),
+    _FieldPart(
+        "descriptions of fields",
+        ("descriptions",),
+        lambda learned: plural(len(learned.descriptions), "field"),
+    ),
     _FieldPart("lessons", ("lessons",), lambda learned: plural(len(learned.lessons), "lesson")),
     _FieldPart("layout", ("layout",), lambda learned: learned.layout),
     _FieldPart(

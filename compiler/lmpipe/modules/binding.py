@@ -204,7 +204,8 @@ def check_fits(specs: Mapping[str, SignatureSpec], state: ProgramState) -> None:
     """Check that a state was learned for predictors with these signatures by path.
 
     Raises:
-        ArtifactError: if a predictor is missing, unknown or has another signature.
+        ArtifactError: if a predictor is missing, unknown or has another signature, or if a field
+            that the state describes is unknown.
     """
     learned = state.predictors
     problems = [
@@ -214,6 +215,12 @@ def check_fits(specs: Mapping[str, SignatureSpec], state: ProgramState) -> None:
             f"  {path}: learned for another signature than {spec}"
             for path, spec in specs.items()
             if path in learned and learned[path].schema_hash != spec.schema_hash
+        ],
+        *[
+            f"  {path}: in the state, a description of {name!r}, which is no field of {spec}"
+            for path, spec in specs.items()
+            if path in learned and learned[path].descriptions
+            for name in sorted(learned[path].descriptions.keys() - {f.name for f in spec.fields})
         ],
     ]
     if problems:

@@ -93,7 +93,7 @@ class Prompt:
         cited: str = "",
     ) -> Prompt:
         """Render the prompt of a state; the indexed pools may be shared with other states."""
-        layout = layout_named(state.layout)
+        layout, spec = layout_named(state.layout), spec.described(state.descriptions)
         asked = spec.without_output(thought) if native else spec
         asked = asked.without_output(cited) if cited else asked
         form = asked.written

@@ -131,7 +131,8 @@ class COPRO(DataclassSettings):
         path = tried.path
         called = [row for row in failed if row.trace.of(path)]
         shown = [rng.sample(called, min(self.shown, len(called))) for _ in range(self.breadth)]
-        step, history = step_text(path, task.predictors[path]), tried.text(scores, self.history)
+        step = step_text(path, task.predictors[path], task.start[path])
+        history = tried.text(scores, self.history)
         answers = await task.ask_all(
             ImproveOnScores,
             [

@@ -85,7 +85,9 @@ async def propose_edits(
                 "program": (task.predictors[question.path].about or "this step alone")
                 if alone
                 else describe_program(task.predictors, state),
-                "step": step_text(question.path, task.predictors[question.path]),
+                "step": step_text(
+                    question.path, task.predictors[question.path], state[question.path]
+                ),
                 "instruction": numbered_lines(state[question.path].instruction),
                 "cases": describe_rows(question.rows, question.path, task.predictors),
                 "tried": earlier,

@@ -250,7 +250,7 @@ class EditSteps:
             fresh = others[: max(0, size)]
             verdict = self._verdict(step, last=not fresh)
         pairs = list(step.pairs.values())
-        self._test.learn(pairs)
+        self._test.learn(pairs, self._usual())
         better = sum(after > before for before, after in pairs)
         worse = sum(after < before for before, after in pairs)
         step.result = f"{better} better and {worse} worse of {plural(len(pairs), 'run')}"
@@ -262,18 +262,22 @@ class EditSteps:
         price = self._settings.prompt_weight * grown / 1000
         if net_gains(pairs) <= 0 or fmean(after - before for before, after in pairs) <= price:
             return False
-        if self._test.helps(pairs, list(self._held_out.inherited(self._lineage).values())):
+        if self._test.helps(pairs, self._usual()):
             return True
         if not last:
             return None
         return len(pairs) == len(self._task.train) and sign_test(pairs) <= _LAST_LEVEL
+
+    def _usual(self) -> list[float]:
+        """The scores on held-out examples, which were not chosen by them."""
+        return list(self._held_out.inherited(self._lineage).values())
 
     # --- the gate on validation examples
 
     async def hold_out(self, step: Step) -> bool:
         """Say whether edits are not behind on the first block of validation examples."""
         pairs = await self._held_out.compare(step.before, step.after)
-        self._test.learn(pairs)
+        self._test.learn(pairs, self._usual())
         if behind := is_behind(pairs):
             step.result += "; worse on held-out examples"
         return not behind

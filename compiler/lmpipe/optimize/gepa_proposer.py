@@ -1,4 +1,4 @@
-"""What GEPA's proposer is asked: to improve instructions from runs and from what was tried."""
+"""What GEPA's proposer is asked: to improve texts from runs and from what was tried."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import Any, TypeAlias
 
 from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
+from lmpipe.layouts.describe import describe
 from lmpipe.lm.code_fingerprint import code_fingerprint
 from lmpipe.optimize.engine.fitting import Case, Cases
 from lmpipe.optimize.engine.task import Task
+from lmpipe.optimize.gepa_components import Component
 from lmpipe.optimize.shared.proposer_text import (
+    clean_description,
     clean_instruction,
     describe_program,
     describe_rows,
+    describe_values,
     step_text,
 )
 from lmpipe.signatures.signature import Input, Output, Signature, spec_of
@@ -44,29 +48,74 @@ class ImproveByReflection(Signature):
     improved_instruction: str = Output(desc="the whole new instruction")
 
 
+class ImproveDescription(Signature):
+    """Improve the description of one field of a step of a program.
+
+    The LM that does the step is told the description beside the field's name and type. Read what
+    the field held in the cases, and what was said to the results. Find out what the description
+    leaves open or gets wrong: what belongs into the value and what does not, its form, its
+    bounds. Write a description that prevents these errors and keeps what works. State what holds
+    for other inputs too; do not recite these cases. Do not repeat what was tried and rejected.
+    """
+
+    program: str = Input(desc="all steps: what goes in, what comes out, their instructions")
+    step: str = Input(desc="the step with the field")
+    field: str = Input(desc="the field: its name and type, and whether it goes in or comes out")
+    description: str = Input(desc="its description as it is")
+    values: str = Input(desc="what the field held in the cases")
+    cases: str = Input(desc="what the program did, and how good its result was")
+    tried: str = Input(desc="earlier descriptions of this field, and what became of them")
+    improved_description: str = Output(desc="the whole new description, without name and type")
+
+
+# What is added to these questions if several are asked about a text at the same time.
+_AMONG_SIBLINGS = (
+    "Others do the same from other cases at the same time, and all that is written is then merged. "
+    "Change what these cases need, and keep every other line as it is."
+)
+
+
+class MergeVersions(Signature):
+    """Merge several versions of a text into one.
+
+    They were made from one text at the same time, each to mend what went wrong in other cases.
+    Keep all that they add and correct, in as few words. Say once what several of them say. Where
+    they contradict each other, keep what holds for more inputs.
+    """
+
+    step: str = Input(desc="the step of a program that the text is for")
+    text: str = Input(desc="what they were made from")
+    versions: str = Input(desc="the versions")
+    merged: str = Output(desc="the whole merged text")
+
+
 @dataclass(frozen=True)
 class Tried:
-    """An instruction that was proposed before, and what became of it in words."""
+    """A text that was proposed before, and what became of it in words."""
 
-    instruction: str
+    text: str
     result: str
 
 
 @dataclass(frozen=True)
 class Reflection:
-    """What a proposer has to write an instruction from.
+    """What a proposer has to write an instruction from, or the description of a field.
 
     Args:
         path: the predictor to improve.
         state: the program's state now.
         rows: runs of the program with this state, the worst first.
-        tried: earlier proposals for this predictor, the latest first.
+        tried: earlier proposals for this text, the latest first.
+        field: the field to describe; empty if an instruction is asked for.
+        description: the field's description as it is.
     """
 
     path: str
     state: ProgramState
     rows: tuple[Row, ...]
     tried: tuple[Tried, ...] = ()
+    field: str = ""
+    description: str = ""
 
     @property
     def instruction(self) -> str:
@@ -74,7 +123,7 @@ class Reflection:
         return self.state[self.path].instruction
 
 
-# A function that writes an instruction, or returns None if it has none.
+# A function that writes the text that is asked for, or returns None if it has none.
 ProposerFunction: TypeAlias = "Callable[[Reflection], str | Awaitable[str | None] | None]"
 CustomProposer: TypeAlias = "ProposerFunction | type[Signature]"
 
@@ -113,37 +162,105 @@ def proposer_settings(proposer: CustomProposer | None) -> Any:
 
 
 async def propose(
-    task: Task, reflections: Sequence[Reflection], proposer: CustomProposer | None
+    task: Task,
+    reflections: Sequence[Reflection],
+    proposer: CustomProposer | None,
+    *,
+    siblings: int = 0,
 ) -> list[str | None]:
-    """Write an instruction for each reflection; None if the answer is empty or unreadable."""
+    """Write a text for each reflection; None if the answer is empty or unreadable.
+
+    Args:
+        task: the engine.
+        reflections: what to write from.
+        proposer: writes the instructions in place of the default question.
+        siblings: how many others are written for the same text at the same time.
+    """
     if proposer is not None and not isinstance(proposer, type):
         answers: list[str | None] = []
         for reflection in reflections:
             answer = proposer(reflection)
             answers.append(await answer if isawaitable(answer) else answer)
     else:
-        signature = proposer or ImproveByReflection
-        spec = spec_of(signature)
-        questions = [_question(task, reflection, spec) for reflection in reflections]
-        found = await task.ask_all(signature, questions)
-        (output,) = spec.output_names
-        answers = [None if answer is None else str(getattr(answer, output)) for answer in found]
-    return [clean_instruction(answer) or None if answer else None for answer in answers]
+        found: dict[int, str | None] = {}
+        for signature in (proposer or ImproveByReflection, ImproveDescription):
+            of_fields = signature is ImproveDescription
+            numbers = [
+                number for number, one in enumerate(reflections) if bool(one.field) == of_fields
+            ]
+            if numbers:
+                asked = [reflections[number] for number in numbers]
+                own = signature is proposer
+                question = signature if own else _among_siblings(signature, siblings)
+                found |= zip(numbers, await _ask(task, asked, question), strict=True)
+        answers = [found[number] for number in range(len(reflections))]
+    return [
+        _cleaned(answer, of_field=bool(one.field))
+        for one, answer in zip(reflections, answers, strict=True)
+    ]
+
+
+async def merge_texts(
+    task: Task, component: Component, state: ProgramState, base: str, versions: Sequence[str]
+) -> str | None:
+    """Merge versions of a text of a state; None if the answer is empty or unreadable."""
+    path = component.path
+    answer = await task.ask(
+        MergeVersions,
+        step=step_text(path, task.predictors[path], state[path]),
+        text=base,
+        versions=Cases(tuple(Case((("version: ", version),)) for version in versions)),
+    )
+    return _cleaned(answer.merged if answer else None, of_field=bool(component.field))
+
+
+def _cleaned(text: str | None, *, of_field: bool) -> str | None:
+    if not text:
+        return None
+    return (clean_description if of_field else clean_instruction)(text) or None
+
+
+def _among_siblings(signature: type[Signature], siblings: int) -> type[Signature]:
+    if not siblings:
+        return signature
+    return signature.with_instruction(f"{spec_of(signature).instruction}\n\n{_AMONG_SIBLINGS}")
+
+
+async def _ask(
+    task: Task, reflections: Sequence[Reflection], signature: type[Signature]
+) -> list[str | None]:
+    spec = spec_of(signature)
+    found = await task.ask_all(signature, [_question(task, one, spec) for one in reflections])
+    (output,) = spec.output_names
+    return [None if answer is None else str(getattr(answer, output)) for answer in found]
 
 
 def _question(task: Task, reflection: Reflection, spec: SignatureSpec) -> dict[str, Any]:
-    path = reflection.path
+    path, field = reflection.path, reflection.field
+    predictor, learned = task.predictors[path], reflection.state[path]
+    label = "description: " if field else "instruction: "
     tried = [
-        Case((("instruction: ", item.instruction), ("result: ", item.result)))
+        Case(((label, item.text), ("result: ", item.result)))
         for item in reflection.tried[:_TRIED_SHOWN]
     ]
     whole = {
         "program": describe_program(task.predictors, reflection.state),
-        "step": step_text(path, task.predictors[path]),
+        "step": step_text(path, predictor, learned) + (f"\n{learned.instruction}" if field else ""),
         "instruction": reflection.instruction,
         "cases": describe_rows(reflection.rows, path, task.predictors),
         "tried": Cases(tuple(tried)),
     }
     if len(task.predictors) == 1:  # the step says it all
-        whole["program"] = task.predictors[path].about or "this step alone"
+        whole["program"] = predictor.about or "this step alone"
+    if field:
+        whole["field"] = _field_text(predictor.spec, field)
+        whole["description"] = reflection.description or "(none)"
+        whole["values"] = describe_values(reflection.rows, path, field)
     return {name: whole[name] for name in spec.input_names}
+
+
+def _field_text(spec: SignatureSpec, name: str) -> str:
+    """Tell a field's name, its direction, and its type with its bounds."""
+    field = next(field for field in spec.fields if field.name == name)
+    direction = "comes out" if name in spec.output_names else "goes in"
+    return f"{name} ({direction}): {describe(field.described(''))}"

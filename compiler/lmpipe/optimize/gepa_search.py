@@ -1,12 +1,13 @@
 """The steps of GEPA on the engine: mini-batches, the test of a proposal, validation in blocks.
 
-The `gepa` package decides what comes next; this does it, and knows what was seen.
+The `gepa` package decides what comes next; this does it, and counts what it takes.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -14,19 +15,20 @@ from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
 from lmpipe.foundation.statistics import paired_interval
 from lmpipe.optimize.engine.task import Task
-from lmpipe.optimize.gepa_proposer import CustomProposer, Reflection, Tried, propose
+from lmpipe.optimize.gepa_batches import MiniBatches
+from lmpipe.optimize.gepa_components import Component, Components
+from lmpipe.optimize.gepa_knowledge import Knowledge
+from lmpipe.optimize.gepa_proposer import CustomProposer, Reflection, Tried, merge_texts, propose
 from lmpipe.optimize.shared.candidate_names import changes_words
+from lmpipe.optimize.shared.merge_texts import merge_lines
 from lmpipe.optimize.shared.paired_test import Pair, PairedTest, net_gains, sign_test
-from lmpipe.optimize.shared.proposer_text import with_instruction
 from lmpipe.state.program_state import ProgramState
 
-# What validation may take of all runs, before the last one.
+# What validation may take of all runs, as far as the examples allow it.
 _VALIDATION_SHARE = 0.5
-# Below this share, the most promising candidate is validated at once. Above, it must be worth it:
-# its lead over the best, for all runs since the last time, against a part of the runs it takes.
-_SPARED_SHARE, _WORTH = 0.35, 0.35
-# A candidate's own validation scores count against so many of its parent's expected score.
-_PARENT_WEIGHT = 6
+# The most promising candidate is raced if it is worth it: its lead over the best, for all runs
+# since the last time, against a part of the runs it takes.
+_WORTH = 0.35
 # The first block of validation examples: a tenth of them, but at least 6.
 _BLOCKS, _SMALLEST_BLOCK = 10, 6
 # A child that is behind the best by more than chance on its first block does not join the pool.
@@ -38,7 +40,9 @@ _LEVEL = 0.1
 _LAST_LEVEL = 0.2
 # The package tests a merged candidate on this many validation examples before it joins the pool.
 MERGE_TEST = 5
-# A proposal is tested on at most this many times the examples of a mini-batch.
+# So many proposals for a parent that were better by too little are merged into one.
+_HELD = 3
+# A proposal is tested on at most this many times the examples of a mini-batch, each time.
 _LONGEST_TEST = 4
 
 
@@ -52,8 +56,9 @@ class SearchSettings:
         asks: the maximum number of questions to the proposer.
         parents: how many candidates a step draws.
         proposals: how many children each of them gets in a step.
-        prompt_weight: the score that 1,000 more characters of instructions must bring.
-        proposer: writes instructions in place of the default questions.
+        changes: how many texts a child changes.
+        prompt_weight: the score that 1,000 more characters of text must bring.
+        proposer: writes texts in place of the default questions.
     """
 
     batch: int
@@ -61,6 +66,7 @@ class SearchSettings:
     asks: int
     parents: int = 1
     proposals: int = 1
+    changes: int = 1
     prompt_weight: float = 0.0
     proposer: CustomProposer | None = None
 
@@ -71,22 +77,27 @@ class Proposal:
 
     parent: ProgramState
     child: ProgramState
-    pairs: dict[int, Pair]
+    pairs: dict[int, Pair] = field(default_factory=dict)
+    longest: int = 0  # so many examples at most
     accepted: bool | None = None
     reason: str = ""
 
 
 @dataclass
 class GepaSearch:
-    """What a search has seen and spent.
+    """What a search does, and what it has spent.
 
     Attributes:
+        components: the texts that it changes.
+        known: what it knows of its candidates.
+        batches: chooses training examples.
         runs: the runs of the program so far, one validation of the start included.
-        first_block: the validation examples on which all of the pool are compared.
+        first_block: the validation examples on which candidates are compared.
     """
 
     task: Task
     settings: SearchSettings
+    components: Components
     rng: random.Random
     runs: int = 0
     _validations: int = 0
@@ -94,11 +105,11 @@ class GepaSearch:
     _validated_at: int = 0
     _joined: int = 0
     _raced: set[ProgramState] = field(default_factory=set)
-    _rows: dict[ProgramState, dict[int, Row]] = field(default_factory=dict)
-    _seen: dict[ProgramState, dict[int, float]] = field(default_factory=dict)
-    _parents: dict[ProgramState, tuple[ProgramState, ...]] = field(default_factory=dict)
-    _tried: dict[tuple[str, str], list[Tried]] = field(default_factory=dict)
-    _uses: dict[tuple[ProgramState, int], int] = field(default_factory=dict)
+    _tried: dict[tuple[Component, str], list[Tried]] = field(default_factory=dict)
+    _held: dict[ProgramState, list[Proposal]] = field(default_factory=dict)
+    _times: Counter[tuple[ProgramState, ProgramState]] = field(default_factory=Counter)
+    _learned: set[tuple[ProgramState, ProgramState, int]] = field(default_factory=set)
+    _lost: set[ProgramState] = field(default_factory=set)
     _test: PairedTest = field(default_factory=lambda: PairedTest(_LEVEL))
 
     def __post_init__(self) -> None:
@@ -106,14 +117,23 @@ class GepaSearch:
         block = min(size, max(_SMALLEST_BLOCK, size // _BLOCKS))
         self.first_block = sorted(self.rng.sample(range(size), block))
         self.runs = self._validations = self._validated_at = size
+        self.known = Knowledge(self.task, self._test)
+        self.batches = MiniBatches(self.known, self.rng, self.settings.batch)
 
     # --- what is left
 
     @property
     def ended(self) -> bool:
         """Whether no step may begin: for lack of runs or questions, or as all is right."""
-        step = self._children * (2 * self.settings.batch + len(self.first_block)) + MERGE_TEST
-        return self._left() < step or self._asks >= self.settings.asks or self.task.best.score >= 1
+        # Proposals for one parent are tested together first, and then one by one.
+        runs_each = (3 if self.settings.proposals > 1 else 2) * self.settings.batch
+        step = self._children * (runs_each + len(self.first_block)) + MERGE_TEST
+        asked = self._children * self.settings.changes
+        return (
+            self._left() < step
+            or self._asks + asked > self.settings.asks
+            or self.task.best.score >= 1
+        )
 
     def _left(self) -> int:
         """Return the runs that are left beside those of the last validation."""
@@ -125,79 +145,105 @@ class GepaSearch:
 
     # --- training examples
 
-    def mini_batch(self, parent: ProgramState, taken: Iterable[int]) -> list[int]:
-        """Choose training examples to reflect on: those that go wrong, as far as that is known.
-
-        What the parent was run on costs nothing to see again, so it comes first; then what went
-        wrong with its ancestors, then what is unknown. An example serves a parent twice before
-        the next ones do.
-        """
-        chosen = self._order(parent, taken)[: self.settings.batch]
-        for index in chosen:
-            self._uses[parent, index] = self._uses.get((parent, index), 0) + 1
-        return chosen
-
-    def _order(self, parent: ProgramState, taken: Iterable[int]) -> list[int]:
-        free = set(range(len(self.task.train))) - set(taken)
-        if len(free) < self.settings.batch:
-            free = set(range(len(self.task.train)))
-        shuffled = self.rng.sample(sorted(free), len(free))
-
-        def rank(index: int) -> tuple[bool, int]:
-            own = self._rows.get(parent, {}).get(index)
-            seen = own or self._inherited(parent, index)
-            if seen is None:
-                kind = 2
-            elif seen.score.value < 1:
-                kind = 0 if own else 1
-            else:
-                kind = 3
-            return self._uses.get((parent, index), 0) >= 2, kind
-
-        return sorted(shuffled, key=rank)
-
-    def _inherited(self, state: ProgramState, index: int) -> Row | None:
-        """Return what the nearest ancestor that was run on a training example did with it."""
-        level = self._parents.get(state, ())
-        while level:
-            for ancestor in level:
-                if row := self._rows.get(ancestor, {}).get(index):
-                    return row
-            level = tuple(up for one in level for up in self._parents.get(one, ()))
-        return None
-
     async def train_rows(self, pairs: Sequence[tuple[ProgramState, int]]) -> list[Row]:
         """Run states on training examples, those that are not known."""
-        new = [pair for pair in dict.fromkeys(pairs) if pair[1] not in self._rows.get(pair[0], {})]
+        new = [
+            (state, index)
+            for state, index in dict.fromkeys(pairs)
+            if index not in self.known.on_train(state)
+        ]
         found = await self.task.trials([(state, self.task.train[index]) for state, index in new])
         for (state, index), row in zip(new, found, strict=True):
-            self._rows.setdefault(state, {})[index] = row
+            self.known.keep(state, index, row)
         self.runs += len(new)
-        return [self._rows[state][index] for state, index in pairs]
+        return [self.known.on_train(state)[index] for state, index in pairs]
 
     # --- proposals
 
     async def reflect(
-        self, jobs: Sequence[tuple[ProgramState, str, Sequence[Row]]]
+        self, jobs: Sequence[tuple[ProgramState, Component, Sequence[Row]]]
     ) -> list[str | None]:
-        """Write a new instruction for each state and predictor, from its runs."""
+        """Write a new text for each state and component, from its runs."""
         reflections = [
             Reflection(
-                path,
+                component.path,
                 state,
                 tuple(sorted(rows, key=lambda row: row.score.value)),
-                tuple(reversed(self._tried.get((path, state[path].instruction), ()))),
+                tuple(reversed(self._tried.get((component, text), ()))),
+                component.field,
+                text if component.field else "",
             )
-            for state, path, rows in jobs
+            for state, component, rows in jobs
+            for text in [self.components.text(state, component)]
         ]
         self._asks += len(jobs)
-        return await propose(self.task, reflections, self.settings.proposer)
+        return await propose(
+            self.task, reflections, self.settings.proposer, siblings=self.settings.proposals - 1
+        )
+
+    async def merge(
+        self, parent: ProgramState, children: Sequence[ProgramState], indices: Sequence[int]
+    ) -> ProgramState | None:
+        """Merge children that were written from different examples, and run the result on all.
+
+        Returns:
+            The merged child; None if it cannot be made, or is not better than its parent there.
+        """
+        texts: dict[Component, str] = {}
+        for component in self.components.every:
+            base = self.components.text(parent, component)
+            new = [self.components.text(child, component) for child in children]
+            new = [text for text in dict.fromkeys(new) if text != base]
+            merged = merge_lines(base, new) if len(new) > 1 else next(iter(new), base)
+            if merged is None and self._may_ask:
+                self._asks += 1
+                merged = await merge_texts(self.task, component, parent, base, new)
+            if merged is None:
+                return None
+            texts[component] = merged
+        child = self.components.changed(parent, texts)
+        await self.train_rows([(child, index) for index in indices])
+        return child if net_gains(list(self._pairs(parent, child).values())) > 0 else None
+
+    async def merge_held(self, parent: ProgramState) -> ProgramState | None:
+        """Merge children that did better than their parent, but by too little to be accepted.
+
+        Returns:
+            The merged child; None if there are too few, or as `merge` does.
+        """
+        held = self._held.get(parent, [])
+        most = self._longest + self._children * self.settings.batch  # if it is of no use
+        if len(held) < _HELD or self._left() < most:
+            return None
+        self._held[parent] = []
+        seen = {index for one in held for index in one.pairs}
+        indices = [index for index in self.batches.in_order(parent, ()) if index in seen]
+        return await self.merge(parent, [one.child for one in held], indices[: self._longest])
+
+    @property
+    def _may_ask(self) -> bool:
+        """Whether the proposer may be asked to merge; a function that writes texts takes over."""
+        asks_lm = self.settings.proposer is None or isinstance(self.settings.proposer, type)
+        return asks_lm and self._asks < self.settings.asks
+
+    def _pairs(self, parent: ProgramState, child: ProgramState) -> dict[int, Pair]:
+        """Return the scores of a parent and its child on the examples that both were run on."""
+        before, after = self.known.on_train(parent), self.known.on_train(child)
+        return {
+            index: (before[index].score.value, row.score.value)
+            for index, row in after.items()
+            if index in before
+        }
 
     async def test(self, proposals: Sequence[Proposal], pool: Sequence[ProgramState]) -> None:
         """Decide about proposals, on more examples where a mini-batch is not enough."""
         for one in proposals:
-            if one.child in pool:
-                one.accepted, one.reason = False, "rejected: it was accepted before"
+            one.pairs = self._pairs(one.parent, one.child)
+            # What is proposed again is tested on more examples.
+            times = self._times[one.parent, one.child] = self._times[one.parent, one.child] + 1
+            one.longest = min(times * self._longest, len(self.task.train))
+            if one.child in pool or one.child in self._lost:
+                one.accepted, one.reason = False, "rejected: it was tested before"
         new = [one for one in proposals if one.accepted is None]
         while undecided := [one for one in new if one.accepted is None]:
             for one in undecided:
@@ -205,9 +251,9 @@ class GepaSearch:
             more: list[tuple[Proposal, list[int]]] = []
             for one in undecided:
                 if one.accepted is None:
-                    size = min(len(one.pairs), self._longest - len(one.pairs))
+                    size = min(len(one.pairs), one.longest - len(one.pairs))
                     taken = set(one.pairs)
-                    fresh = [i for i in self._order(one.parent, taken) if i not in taken]
+                    fresh = [i for i in self.batches.in_order(one.parent, taken) if i not in taken]
                     more.append((one, fresh[:size]))
             asked = [
                 (state, index)
@@ -229,136 +275,117 @@ class GepaSearch:
     def _decide(self, one: Proposal) -> None:
         pairs = list(one.pairs.values())
         gain = fmean(after - before for before, after in pairs) - self._price(one)
-        usual = list(self.scores(one.parent).values())
+        usual = list(self.known.val_scores(one.parent).values())
         # The next look may run both states of each proposal on as many examples again.
         more = 2 * self._children * len(pairs)
         if net_gains(pairs) <= 0 or gain <= 0:
             one.accepted = False
         elif self._test.helps(pairs, usual):
             one.accepted = True
-        elif len(pairs) >= self._longest or self._left() < more:
+        elif len(pairs) >= one.longest or self._left() < more:
             whole = len(pairs) == len(self.task.train)
             # A single task leaves nothing to chance but what its score does.
             one.accepted = whole and (len(pairs) == 1 or sign_test(pairs) <= _LAST_LEVEL)
+            if not one.accepted:
+                self._held.setdefault(one.parent, []).append(one)
 
     def _price(self, one: Proposal) -> float:
-        grown = _length(one.child) - _length(one.parent)
+        grown = self._length(one.child) - self._length(one.parent)
         return self.settings.prompt_weight * grown / 1000
+
+    def _length(self, state: ProgramState) -> int:
+        return sum(len(self.components.text(state, item)) for item in self.components.every)
 
     def _note(self, one: Proposal) -> None:
         pairs = list(one.pairs.values())
-        self._test.learn(pairs)
+        new = [
+            place for i in one.pairs if (place := (one.parent, one.child, i)) not in self._learned
+        ]
+        self._learned.update(new)
+        usual = list(self.known.val_scores(one.parent).values())
+        self._test.learn([one.pairs[index] for _, _, index in new], usual)
         better = sum(after > before for before, after in pairs)
         worse = sum(after < before for before, after in pairs)
         verdict = "accepted" if one.accepted else "rejected"
         one.reason = f"{verdict}: {better} better and {worse} worse of {plural(len(pairs), 'run')}"
-        changed = [
-            path
-            for path in one.child.predictors
-            if one.child[path].instruction != one.parent[path].instruction
-        ]
-        for path in changed:
-            key = (path, one.parent[path].instruction)
-            self._tried.setdefault(key, []).append(Tried(one.child[path].instruction, one.reason))
+        text, changed = self.components.text, self.components.differing(one.parent, one.child)
+        for item in changed:
+            tried = self._tried.setdefault((item, text(one.parent, item)), [])
+            tried.append(Tried(text(one.child, item), one.reason))
+        before = [item for item in self.components.every if not item.field or item in changed]
         self.task.note(
             "proposal tested",
             accepted=bool(one.accepted),
             result=one.reason,
-            before={path: state.instruction for path, state in one.parent.predictors.items()},
-            after={path: one.child[path].instruction for path in changed},
+            before={str(item): text(one.parent, item) for item in before},
+            after={str(item): text(one.child, item) for item in changed},
         )
 
     # --- validation
 
     async def validate(self, states: Sequence[ProgramState]) -> dict[ProgramState, list[Row]]:
-        """Run states on the first block of validation examples, and learn from the comparison."""
+        """Run states on the first block of validation examples."""
         pairs = [(state, index) for state in dict.fromkeys(states) for index in self.first_block]
         rows = iter(await self.validation_rows(pairs))
         return {state: [next(rows) for _ in self.first_block] for state in dict.fromkeys(states)}
 
     async def validation_rows(self, pairs: Sequence[tuple[ProgramState, int]]) -> list[Row]:
         """Run states on validation examples, those that are not known."""
-        new = sum(index not in self._known(state) for state, index in dict.fromkeys(pairs))
+        new = sum(index not in self.known.on_val(state) for state, index in dict.fromkeys(pairs))
         rows = await self.task.peek(list(pairs))
         self._count(new, [state for state, _ in pairs])
         return rows
 
     async def join(self, proposals: Sequence[Proposal]) -> None:
-        """Validate accepted proposals on the first block; those that lose there are rejected."""
-        if self._left() < len(self.first_block) * len(proposals):
-            for one in proposals:
-                one.accepted, one.reason = False, "rejected: there are no runs left to validate it"
+        """Take accepted proposals into the pool, but those that lose on the first block.
+
+        The block is left out as long as validation has taken its share of the runs.
+        """
+        for one in proposals:
+            self.known.descend(one.child, [one.parent])
+        if not self._may_validate(len(self.first_block) * len(proposals)):
             return
         found = await self.validate([one.child for one in proposals])
         for one in proposals:
             after = {row.index: row.score.value for row in found[one.child]}
-            parent, best = self._known(one.parent), self._known(self.task.best.state)
-            self._test.learn([(parent[i], score) for i, score in after.items() if i in parent])
+            parent, best = self.known.on_val(one.parent), self.known.on_val(self.task.best.state)
+            pairs = [(parent[i], score) for i, score in after.items() if i in parent]
+            self._test.learn(pairs, list(parent.values()))
             apart = [score - best[i] for i, score in after.items() if i in best]
             if apart and paired_interval(apart, 1 - 2 * _RISK).high < 0:
                 one.accepted, one.reason = False, "rejected: worse on validation than the best"
-            else:
-                self.descend(one.child, [one.parent])
+                self._lost.add(one.child)
 
-    def descend(self, child: ProgramState, parents: Sequence[ProgramState]) -> None:
-        """Remember where a state of the pool comes from."""
-        self._parents.setdefault(child, tuple(parents))
-
-    def descends(self, state: ProgramState, ancestor: ProgramState) -> bool:
-        """Whether a state is, or comes from, another one."""
-        parents = self._parents.get(state, ())
-        return state == ancestor or any(self.descends(parent, ancestor) for parent in parents)
-
-    def scores(self, state: ProgramState) -> dict[int, float]:
-        """Return validation scores: its own, or those of the nearest ancestor that was run."""
-        found = dict(self._known(state))
-        for parent in self._parents.get(state, ()):
-            for index, score in self.scores(parent).items():
-                found.setdefault(index, score)
-        return found
-
-    def _known(self, state: ProgramState) -> dict[int, float]:
-        """Return the validation scores of a state's own runs."""
-        if state not in self._seen:
-            rows = self.task.known(state)
-            self._seen[state] = {index: row.score.value for index, row in rows.items()}
-        return self._seen[state]
+    def _may_validate(self, new: int) -> bool:
+        """Whether candidates may be compared on validation examples before the last validation."""
+        last = len(self.task.val)
+        share = (self._validations + new + last) / (self.runs + new + last)
+        return new <= self._left() and share <= _VALIDATION_SHARE
 
     async def keep_pace(self, pool: Sequence[ProgramState]) -> None:
         """Race the most promising of the pool on all validation examples, if that is worth it."""
-        leader = self._leader(pool)
-        missing = len(self.task.val) - len(self._known(leader))
+        leader = self.known.leader(pool)
+        missing = len(self.task.val) - len(self.known.on_val(leader))
         if not missing:
-            if leader not in self._raced and self.promise(leader) > self.task.best.score:
+            if leader not in self._raced and self.known.promise(leader) > self.task.best.score:
                 await self._race([leader])  # which costs nothing
             return
         if self._left() < missing:
             return
-        lead = self.promise(leader) - self.task.best.score
-        worth = lead * (self.runs - self._validated_at) >= _WORTH * missing
+        lead = self.known.promise(leader) - self.task.best.score
         share = (self._validations + missing) / (self.runs + missing)
-        if share <= (_VALIDATION_SHARE if worth else _SPARED_SHARE):
+        worth = lead * (self.runs - self._validated_at) >= _WORTH * missing
+        if worth and share <= _VALIDATION_SHARE:
             await self._race([leader])
             self._validated_at = self.runs
 
     async def finish(self, pool: Sequence[ProgramState]) -> None:
         """Race the most promising of the pool with what is left."""
-        leader = self._leader(pool)
-        missing = len(self.task.val) - len(self._known(leader))
+        leader = self.known.leader(pool)
+        missing = len(self.task.val) - len(self.known.on_val(leader))
         if missing <= self.settings.runs - self.runs:
             await self._race([leader])
-
-    def _leader(self, pool: Sequence[ProgramState]) -> ProgramState:
-        """Return the most promising of the pool; of equal ones the latest."""
-        return max(reversed(pool), key=self.promise)
-
-    def promise(self, state: ProgramState) -> float:
-        """Expect a score on all validation examples, from a few and what its parents promise."""
-        own, parents = self._known(state), self._parents.get(state, ())
-        if not parents or len(own) == len(self.task.val):
-            return fmean(own.values())
-        inherited = max(map(self.promise, parents))
-        return (sum(own.values()) + _PARENT_WEIGHT * inherited) / (len(own) + _PARENT_WEIGHT)
+        self.task.note("gepa ended", runs=self.runs, validations=self._validations)
 
     async def _race(self, states: Sequence[ProgramState]) -> None:
         entries = []
@@ -369,7 +396,7 @@ class GepaSearch:
                 entries.append(
                     (f"gepa {self._joined}: {changes_words(self.task.start, state)}", state)
                 )
-        before = sum(len(self._known(state)) for _, state in entries)
+        before = sum(len(self.known.on_val(state)) for _, state in entries)
         await self.task.race(entries)
         after = sum(len(self.task.known(state)) for _, state in entries)
         self._count(after - before, [state for _, state in entries])
@@ -377,16 +404,4 @@ class GepaSearch:
     def _count(self, validations: int, states: Iterable[ProgramState]) -> None:
         self.runs += validations
         self._validations += validations
-        for state in states:
-            self._seen.pop(state, None)
-
-
-def rewritten(state: ProgramState, texts: Mapping[str, str]) -> ProgramState:
-    """Return a state with other instructions for some predictors."""
-    for path, text in texts.items():
-        state = with_instruction(state, path, text)
-    return state
-
-
-def _length(state: ProgramState) -> int:
-    return sum(len(learned.instruction) for learned in state.predictors.values())
+        self.known.changed(states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -41,6 +42,12 @@ class FieldSpec:
     annotation: Any
     desc: str
     info: FieldInfo
+
+    def described(self, desc: str) -> FieldSpec:
+        """The field with another description."""
+        made = copy.copy(self)  # with all that is cached: none of it depends on the description
+        object.__setattr__(made, "desc", desc)
+        return made
 
     @cached_property
     def required(self) -> bool:
@@ -248,6 +255,19 @@ class SignatureSpec:
         """The signature without one of its outputs."""
         kept = tuple(field for field in self.outputs if field.name != name)
         return replace(self, outputs=kept)
+
+    def described(self, descriptions: Mapping[str, str]) -> SignatureSpec:
+        """The signature with other descriptions of some fields, by their names."""
+        if not descriptions:
+            return self
+
+        def changed(fields: tuple[FieldSpec, ...]) -> tuple[FieldSpec, ...]:
+            return tuple(
+                field.described(descriptions[field.name]) if field.name in descriptions else field
+                for field in fields
+            )
+
+        return replace(self, inputs=changed(self.inputs), outputs=changed(self.outputs))
 
     @cached_property
     def absent_outputs(self) -> dict[str, None]:

@@ -61,6 +61,12 @@ FrozenJson = Annotated[
     PlainSerializer(to_plain, return_type=dict[str, Any]),
 ]
 
+FrozenTexts = Annotated[
+    Mapping[str, str],
+    AfterValidator(lambda texts: MappingProxyType(dict(sorted(texts.items())))),
+    PlainSerializer(dict, return_type=dict[str, str]),
+]
+
 
 class _Value(BaseModel, frozen=True):
     model_config = ConfigDict(extra="forbid")
@@ -222,6 +228,10 @@ def has_hash(name: str, sha256: str) -> bool:
     return name.endswith(f"-{sha256[:_HASH_DIGITS]}")
 
 
+def _is_empty(value: Mapping[str, str]) -> bool:
+    return not value
+
+
 class PredictorState(_Value, frozen=True):
     """The state learned for one predictor.
 
@@ -236,6 +246,8 @@ class PredictorState(_Value, frozen=True):
         decoding: decoding settings that replace the LM's, such as `temperature`.
         retrieval: demonstrations that are chosen for each call and shown after `demos`, or None.
         adapter: the LoRA adapter that answers, or None.
+        descriptions: what replaces the declared descriptions of fields, by field name; those of
+            other fields are the declared ones.
         schema_hash: the hash of the signature that this was learned for.
     """
 
@@ -247,9 +259,13 @@ class PredictorState(_Value, frozen=True):
     constrained: bool = False
     lm: str | None = None
     decoding: FrozenJson = pydantic.Field(default_factory=dict, validate_default=True)
-    # Not written if None, so that states from before these fields keep their hash and bytes.
+    # Not written if None or empty, so that states from before these fields keep their hash and
+    # bytes.
     retrieval: Retrieval | None = pydantic.Field(default=None, exclude_if=_is_none)
     adapter: AdapterRef | None = pydantic.Field(default=None, exclude_if=_is_none)
+    descriptions: FrozenTexts = pydantic.Field(
+        default_factory=lambda: MappingProxyType({}), exclude_if=_is_empty
+    )
     schema_hash: str
 
     @property

@@ -52,3 +52,10 @@ def test_changes_are_those_from_the_start() -> None:
     counted = (Lesson(text="Look.", helpful=1),)
     recounted = taught.replace(describe=taught["describe"].replace(lessons=counted))
     assert changes_words(taught, recounted) == "as at the start"
+    described = told.replace(name=told["name"].replace(descriptions={"colour": "a word"}))
+    assert changes_words(state, described) == (
+        "new instruction for name, new description of name.colour"
+    )
+    assert changes_words(one(), one(descriptions={"colour": "a word"})) == (
+        "new description of colour"
+    )

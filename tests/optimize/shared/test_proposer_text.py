@@ -12,10 +12,12 @@ import lmpipe
 from lmpipe.evaluation.results import Row
 from lmpipe.metrics import Score
 from lmpipe.optimize.shared.proposer_text import (
+    clean_description,
     clean_instruction,
     describe_demos,
     describe_examples,
     describe_rows,
+    describe_values,
     step_text,
 )
 from lmpipe.state.program_state import Demo
@@ -146,3 +148,23 @@ def test_feedback_on_a_single_step_stands_with_that_step() -> None:
     assert lines[lines.index("step name (the one to improve):") - 1] == (
         "feedback on this step: name the colour"
     )
+
+
+def test_a_step_is_described_with_the_descriptions_of_its_state() -> None:
+    predictor = TwoSteps().name
+    learned = predictor.state_of().replace(descriptions={"words": "what it looks like"})
+    assert "- words: what it looks like" in step_text("name", predictor, learned)
+
+
+def test_a_description_is_put_on_one_line_without_its_label() -> None:
+    assert clean_description("New description: one\n  or two words") == "one or two words"
+
+
+def test_the_values_of_a_field_are_shown_with_what_was_expected() -> None:
+    example = lmpipe.Example(question="?", query="apples").with_inputs("question")
+    row = replace(_row(_step("pears")), example=example, score=Score(0.5))
+    assert describe_values([row], "write", "query").text().split("\n") == [
+        'value: {"query":"pears"}',
+        'expected: {"query":"apples"}',
+        "score of the run: 0.50",
+    ]

@@ -84,6 +84,7 @@ class ActPrompt(Prompt):
         base = layout_named(state.layout)
         names = tuple(tool.name for tool in tools)
         layout: Layout = CallsLayout(base, names) if native else base
+        spec = spec.described(state.descriptions)
         asked = written_form(spec, native=native)
         form = asked.written
         how = _NATIVE_STEPS if native else f"{_STEPS}\n\nThe tools:\n{described_tools(tools)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lmpipe.foundation.plural import plural
 from lmpipe.state.lessons import texts_of
 from lmpipe.state.program_state import PredictorState, ProgramState
@@ -20,7 +22,9 @@ def demos_words(state: ProgramState) -> str:
 
 
 def changes_words(start: ProgramState, state: ProgramState) -> str:
-    """Say in what a state of the same program differs from the start: instructions, demonstrations.
+    """Say in what a state of the same program differs from the start.
+
+    Instructions, descriptions of fields and demonstrations are compared.
 
     Returns:
         Words such as `new instruction for name, 2 demos` or `14 lessons`.
@@ -36,9 +40,21 @@ def changes_words(start: ProgramState, state: ProgramState) -> str:
         words.append(f"new instruction{where}")
     if _lessons(state) != _lessons(start):
         words.append(plural(sum(map(len, _lessons(state))), "lesson"))
+    described = [
+        name if len(state.predictors) == 1 else f"{path}.{name}"
+        for path, learned in state.predictors.items()
+        for name in sorted(_changed(start[path].descriptions, learned.descriptions))
+    ]
+    if described:
+        words.append(f"new description of {', '.join(described)}")
     if _demos(state) != _demos(start):
         words.append(demos_words(state))
     return ", ".join(words) or "as at the start"
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    names = before.keys() | after.keys()
+    return {name for name in names if before.get(name) != after.get(name)}
 
 
 def _shown(learned: PredictorState) -> str:

@@ -114,7 +114,7 @@ async def propose_instructions(
         [
             {
                 "program": describe_program(task.predictors, state),
-                "step": step_text(path, task.predictors[path]),
+                "step": step_text(path, task.predictors[path], task.start[path]),
                 "data": data or "unknown",
                 "tried": describe_tried(tried),
                 "runs": describe_rows(drawn, path, task.predictors),

@@ -19,7 +19,8 @@ class PairedTest:
     counted over all comparisons of a search: where changes never break what was right, one gain is
     evidence; where answers flicker, it takes several. Examples on which the score was low may be
     chosen on purpose, so the chance of a gain is that of an example that can get better:
-    `P(loss | at risk) P(at risk) / P(can gain)`.
+    `P(loss) / P(can gain)`, where the examples that can get worse stand for as many examples that
+    were not chosen as there are among these.
 
     Args:
         level: the probability of a gain by chance up to which a change helps.
@@ -27,29 +28,44 @@ class PairedTest:
 
     def __init__(self, level: float) -> None:
         self._level = level
-        self._losses = self._at_risk = 0
+        self._losses = self._examples = 0.0
 
-    def learn(self, pairs: Sequence[Pair]) -> None:
-        """Count the losses of a comparison."""
-        self._at_risk += sum(before > 0 for before, _ in pairs)
-        self._losses += sum(after < before for before, after in pairs)
-
-    def chance(self, usual: Sequence[float]) -> float:
-        """Return the probability that an example that can get better does so by chance.
+    def learn(self, pairs: Sequence[Pair], usual: Sequence[float]) -> None:
+        """Count the losses of a comparison.
 
         Args:
+            pairs: scores before and after a change.
             usual: scores before the change, on examples that were not chosen by them.
         """
-        loss = (self._losses + _PRIOR_LOSSES) / (self._at_risk + _PRIOR_AT_RISK)
-        at_risk = (sum(score > 0 for score in usual) + 0.5) / (len(usual) + 1)
+        at_risk = sum(before > 0 for before, _ in pairs)
+        self._examples += at_risk / _at_risk(usual)
+        self._losses += sum(after < before for before, after in pairs)
+
+    def loss(self, usual: Sequence[float]) -> float:
+        """Return the probability that an example that was not chosen gets worse by chance."""
+        seen = self._examples + _PRIOR_AT_RISK / _at_risk(usual)
+        return (self._losses + _PRIOR_LOSSES) / seen
+
+    def chance(self, usual: Sequence[float]) -> float:
+        """Return the probability that an example that can get better does so by chance."""
         can_gain = (sum(score < 1 for score in usual) + 0.5) / (len(usual) + 1)
-        return min(0.95, loss * at_risk / can_gain)
+        return min(0.95, self.loss(usual) / can_gain)
 
     def helps(self, pairs: Sequence[Pair], usual: Sequence[float]) -> bool:
-        """Say whether as many net gains come by chance with at most the test's level."""
+        """Say whether as many net gains come by chance with at most the test's level.
+
+        Args:
+            pairs: scores before and after the change.
+            usual: scores before the change, on examples that were not chosen by them.
+        """
         room = sum(before < 1 for before, _ in pairs)
         net = net_gains(pairs)
         return net > 0 and at_least(net, room, self.chance(usual)) <= self._level
+
+
+def _at_risk(usual: Sequence[float]) -> float:
+    """Return the share of examples that can get worse."""
+    return (sum(score > 0 for score in usual) + 0.5) / (len(usual) + 1)
 
 
 def sign_test(pairs: Sequence[Pair]) -> float:

@@ -17,11 +17,15 @@ from lmpipe.layouts.describe import describe
 from lmpipe.modules.module import Predictor
 from lmpipe.optimize.engine.fitting import Case, Cases
 from lmpipe.signatures.signature_spec import spec_text
-from lmpipe.state.program_state import Demo, ProgramState, to_plain
+from lmpipe.state.program_state import Demo, PredictorState, ProgramState, to_plain
 from lmpipe.state.trace import SearchStep, Step, ToolStep
 
 _LABEL = re.compile(
     r"^\s*(?:#+\s*)?(?:(?:new|proposed|improved|final)\s+)?instructions?\s*:\s*", re.I
+)
+
+_DESCRIPTION_LABEL = re.compile(
+    r"^\s*(?:(?:new|proposed|improved|final)\s+)?(?:field\s+)?descriptions?\s*:\s*", re.I
 )
 
 Parts = list[tuple[str, str]]
@@ -38,18 +42,34 @@ def clean_instruction(text: str) -> str:
     Returns:
         The instruction; it may be empty.
     """
+    return _clean(text, _LABEL)
+
+
+def clean_description(text: str) -> str:
+    """Strip labels, quotes and code fences from a field's description, and put it on one line.
+
+    Returns:
+        The description; it may be empty.
+    """
+    return " ".join(_clean(text, _DESCRIPTION_LABEL).split())
+
+
+def _clean(text: str, label: re.Pattern[str]) -> str:
     text = text.strip()
     if fenced := re.fullmatch(r"```\w*\n(.*?)\n?```", text, re.S):
         text = fenced[1].strip()
-    text = _LABEL.sub("", text).strip()
+    text = label.sub("", text).strip()
     if len(text) > 1 and (text[0], text[-1]) in {('"', '"'), ("'", "'"), ("“", "”")}:
         text = text[1:-1].strip()
     return text
 
 
-def step_text(path: str, predictor: Predictor) -> str:
-    """Describe a predictor: its path and signature, then its fields with their bounds."""
-    spec = predictor.spec
+def step_text(path: str, predictor: Predictor, learned: PredictorState | None = None) -> str:
+    """Describe a predictor: its path and signature, then its fields with their bounds.
+
+    The descriptions of the fields are those of its state, if it is given.
+    """
+    spec = predictor.spec.described(learned.descriptions if learned else {})
     lines = [f"{path}: {spec_text(spec.describe())}"]
     lines += [f"- {field.name}: {field.desc}" for field in spec.inputs if field.desc]
     lines += [f"- {field.name}: {describe(field)}" for field in spec.outputs]
@@ -59,7 +79,7 @@ def step_text(path: str, predictor: Predictor) -> str:
 def describe_program(predictors: Mapping[str, Predictor], state: ProgramState) -> str:
     """Describe a program: a paragraph for each predictor with path, signature and instruction."""
     return "\n\n".join(
-        f"{step_text(path, predictor)}\n{state[path].told}"
+        f"{step_text(path, predictor, state[path])}\n{state[path].told}"
         + (f"\n{predictor.about}" if predictor.about else "")
         for path, predictor in predictors.items()
     )
@@ -96,6 +116,21 @@ def describe_rows(rows: Iterable[Row], path: str | None, predictors: Iterable[st
 def describe_tried(tried: Mapping[str, float]) -> str:
     """Write instructions with their scores from 0 to 1, as percentages."""
     return "\n\n".join(f"score {100 * score:.0f}:\n{text}" for text, score in tried.items())
+
+
+def describe_values(rows: Iterable[Row], path: str, field: str) -> Cases:
+    """Describe what a field of a predictor held in some runs, and what the examples say of it."""
+    cases = []
+    for row in rows:
+        parts: Parts = []
+        for step in row.trace.of(path):
+            values = {**step.inputs, **step.outputs}
+            parts.append(("value: ", _line({field: values[field]}) if field in values else "none"))
+        if field in row.example.labels:
+            parts.append(("expected: ", _line({field: row.example.to_json()[field]})))
+        parts.append((f"score of the run: {row.score.value:.2f}", ""))
+        cases.append(Case(tuple(dict.fromkeys(parts))))
+    return Cases(tuple(cases))
 
 
 def _run_parts(row: Row, path: str | None, order: Mapping[str, int]) -> Parts:
