@@ -180,7 +180,9 @@ class _Pool:
     def draw(self) -> ProgramState:
         """Draw one of the best states or the start, by the softmax of their leads."""
         states = list(dict.fromkeys([*self.ranked()[: self._top], self._start]))
-        weights = [math.exp(self.leads[state] / self._temperature) for state in states]
+        # Below the best lead, so that no temperature is too low for a float.
+        most = max(self.leads[state] for state in states)
+        weights = [math.exp((self.leads[state] - most) / self._temperature) for state in states]
         return self._rng.choices(states, weights)[0]
 
 
