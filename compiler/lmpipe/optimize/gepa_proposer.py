@@ -200,7 +200,7 @@ async def propose(
     ]
 
 
-async def merge_texts(
+async def merge_versions(
     task: Task, component: Component, state: ProgramState, base: str, versions: Sequence[str]
 ) -> str | None:
     """Merge versions of a text of a state; None if the answer is empty or unreadable."""
