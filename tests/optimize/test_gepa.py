@@ -436,6 +436,18 @@ def test_a_function_writes_the_instruction(tmp_path: Path) -> None:
     assert "proposer" not in run.account.by_role
 
 
+def test_a_function_that_returns_no_text_is_an_error(tmp_path: Path) -> None:
+    def forgetful(reflection: Reflection) -> str:
+        return {"self": "Think."}  # type: ignore[return-value]
+
+    with pytest.raises(RecipeError, match=r"proposer=forgetful.* it returned \{'self'"):
+        compiled(
+            tmp_path,
+            program=lmpipe.Predict(NameColour),
+            optimizer=lmpipe.GEPA(runs=200, proposer=forgetful),
+        )
+
+
 class Rewrite(lmpipe.Signature):
     """Rewrite it."""
 
