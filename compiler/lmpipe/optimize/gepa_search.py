@@ -13,13 +13,13 @@ from statistics import fmean
 
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
-from lmpipe.foundation.statistics import paired_interval
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.gepa_batches import MiniBatches
 from lmpipe.optimize.gepa_components import Component, Components
 from lmpipe.optimize.gepa_knowledge import Knowledge
 from lmpipe.optimize.gepa_proposer import CustomProposer, Reflection, Tried, merge_versions, propose
 from lmpipe.optimize.shared.candidate_names import changes_words
+from lmpipe.optimize.shared.held_out import is_behind
 from lmpipe.optimize.shared.merge_texts import merge_lines
 from lmpipe.optimize.shared.paired_test import Pair, PairedTest, net_gains, sign_test
 from lmpipe.state.program_state import ProgramState
@@ -31,8 +31,6 @@ _VALIDATION_SHARE = 0.5
 _WORTH = 0.35
 # The first block of validation examples: a tenth of them, but at least 6.
 _BLOCKS, _SMALLEST_BLOCK = 10, 6
-# A child that is behind the best by more than chance on its first block does not join the pool.
-_RISK = 0.2
 # The probability of a gain by chance up to which a proposal is accepted, at each look.
 _LEVEL = 0.1
 # The same on all training examples, where none was chosen because it went wrong: gains and losses
@@ -374,8 +372,7 @@ class GepaSearch:
             parent, best = self.known.on_val(one.parent), self.known.on_val(self.task.best.state)
             pairs = [(parent[i], score) for i, score in after.items() if i in parent]
             self._test.learn(pairs, list(parent.values()))
-            apart = [score - best[i] for i, score in after.items() if i in best]
-            if apart and paired_interval(apart, 1 - 2 * _RISK).high < 0:
+            if is_behind([(best[i], score) for i, score in after.items() if i in best]):
                 one.accepted, one.reason = False, "rejected: worse on validation than the best"
                 self._lost.add(one.child)
 
