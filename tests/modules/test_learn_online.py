@@ -166,9 +166,10 @@ def test_an_answer_that_cannot_be_read_is_an_error() -> None:
         lmpipe.Predict(NameColour).learn(APPLE, wrong(), proposer=lmpipe.ScriptedLM(["?", "?"]))
 
 
-def test_something_else_than_an_example_is_refused() -> None:
-    with pytest.raises(CallError, match=r"takes the example .* got 'apple'"):
-        lmpipe.Predict(NameColour).learn("apple", wrong(), proposer=Teacher().lm)  # type: ignore[arg-type]
+@pytest.mark.parametrize("example", ["apple", {1: "apple"}])
+def test_something_else_than_an_example_is_refused(example: Any) -> None:
+    with pytest.raises(CallError, match=rf"takes the example .* got {example!r}"):
+        lmpipe.Predict(NameColour).learn(example, wrong(), proposer=Teacher().lm)
 
 
 @pytest.mark.parametrize(

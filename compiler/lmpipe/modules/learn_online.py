@@ -90,7 +90,7 @@ def _check_told(feedback: object, score: object, trace: object) -> None:
 
 
 def _as_example(example: Example | Mapping[str, Any]) -> Example:
-    if isinstance(example, Mapping):
+    if isinstance(example, Mapping) and all(isinstance(name, str) for name in example):
         example = Example(**example).with_inputs(*example)
     if not isinstance(example, Example):
         raise CallError(
