@@ -12,7 +12,7 @@ import pytest
 from helpers.world import NameColour, TwoSteps
 
 import lmpipe
-from lmpipe.errors import CallError, OutputError
+from lmpipe.errors import CallError, DataError, OutputError
 from lmpipe.lm.metering import track_usage
 from lmpipe.lm.request import Request
 from lmpipe.modules import Ensemble
@@ -166,6 +166,40 @@ def test_an_answer_that_cannot_be_read_is_an_error() -> None:
         lmpipe.Predict(NameColour).learn(APPLE, wrong(), proposer=lmpipe.ScriptedLM(["?", "?"]))
 
 
-def test_something_else_than_an_example_is_refused() -> None:
-    with pytest.raises(CallError, match=r"takes the example .* got 'apple'"):
-        lmpipe.Predict(NameColour).learn("apple", wrong(), proposer=Teacher().lm)  # type: ignore[arg-type]
+@pytest.mark.parametrize("example", ["apple", {1: "apple"}])
+def test_something_else_than_an_example_is_refused(example: Any) -> None:
+    with pytest.raises(CallError, match=rf"takes the example .* got {example!r}"):
+        lmpipe.Predict(NameColour).learn(example, wrong(), proposer=Teacher().lm)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"feedback": 0.5}, r"feedback in words, and a number as score=…; got 0\.5"),
+        ({"score": "good"}, r"learn\(score='good'\): score must be a number, from 0 to 1"),
+        ({"score": float("nan")}, r"learn\(score=nan\)"),
+        ({"score": 7}, r"learn\(score=7\)"),
+        ({"trace": "describe"}, r"such as row\.trace; got 'describe'"),
+    ],
+)
+def test_what_is_said_about_a_run_is_checked(told: dict[str, Any], message: str) -> None:
+    teacher = Teacher()
+    with pytest.raises(CallError, match=message):
+        lmpipe.Predict(NameColour).learn(APPLE, wrong(), proposer=teacher.lm, **told)
+    assert not teacher.asked
+
+
+def test_a_program_without_predictors_cannot_learn() -> None:
+    class Echo(lmpipe.Module):
+        def forward(self, thing: str) -> str:
+            return thing
+
+    with pytest.raises(CallError, match="Echo has no predictors"):
+        Echo().learn(APPLE, "apple", proposer=Teacher().lm)
+
+
+def test_an_example_that_does_not_name_its_inputs_is_refused() -> None:
+    with pytest.raises(DataError, match="which fields are inputs"):
+        lmpipe.Predict(NameColour).learn(
+            lmpipe.Example(thing="apple"), wrong(), proposer=Teacher().lm
+        )

@@ -302,3 +302,20 @@ def test_more_effort_means_more_runs() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.EditSearch(**settings)
+
+
+def test_any_gain_on_a_single_task_counts(tmp_path: Path) -> None:
+    def words_found(text: str) -> float:
+        return sum(word in text for word in ("one", "two", "three", "four")) / 4
+
+    def write(asked: dict[str, Any]) -> Edits:
+        return adding(("two", "three", "four")[str(asked["instruction"]).count("\n")])
+
+    run = lmpipe.optimize_text(
+        "one",
+        words_found,
+        proposer=Editor(write).lm,
+        optimizer=lmpipe.EditSearch(runs=40),
+        runs=tmp_path,
+    )
+    assert run.best == "one\ntwo\nthree\nfour"

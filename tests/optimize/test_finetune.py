@@ -382,6 +382,18 @@ def test_a_rule_that_forgets_a_predictor_is_an_error(tmp_path: Path) -> None:
         trained_rows(tmp_path, rows=3, select=Forgetful())
 
 
+class Wordless(LargestNumbers):
+    """A rule whose author forgot to return."""
+
+    async def order(self, task: Task, student: lmpipe.ProgramState, pools: RowPools) -> RowPools:
+        return None  # type: ignore[return-value]
+
+
+def test_a_rule_that_returns_no_mapping_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"returned None: its method order must return a mapping"):
+        trained_rows(tmp_path, rows=3, select=Wordless())
+
+
 def test_settings_have_the_rule_with_its_own_settings() -> None:
     settings = lmpipe.Distill(rows=5, select=NeededRows(eta=2)).settings()
     assert (settings["rows"], settings["select"]) == (5, {"name": "need", "eta": 2})

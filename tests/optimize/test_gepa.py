@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -434,6 +435,38 @@ def test_a_function_writes_the_instruction(tmp_path: Path) -> None:
     assert run.best.score == 1.0
     assert seen[0].rows[0].score.feedback == _CLUE
     assert "proposer" not in run.account.by_role
+
+
+class Locked:
+    """A proposer that holds what cannot be copied."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self, reflection: Reflection) -> str:
+        with self._lock:
+            return f"Please {_CLUE}."
+
+
+def test_a_proposer_may_hold_what_cannot_be_copied(tmp_path: Path) -> None:
+    run = compiled(
+        tmp_path,
+        program=lmpipe.Predict(NameColour),
+        optimizer=lmpipe.GEPA(runs=200, proposer=Locked()),
+    )
+    assert run.best.score == 1.0
+
+
+def test_a_function_that_returns_no_text_is_an_error(tmp_path: Path) -> None:
+    def forgetful(reflection: Reflection) -> str:
+        return {"self": "Think."}  # type: ignore[return-value]
+
+    with pytest.raises(RecipeError, match=r"proposer=forgetful.* it returned \{'self'"):
+        compiled(
+            tmp_path,
+            program=lmpipe.Predict(NameColour),
+            optimizer=lmpipe.GEPA(runs=200, proposer=forgetful),
+        )
 
 
 class Rewrite(lmpipe.Signature):

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from helpers.scripts import ScriptedProposer, instruction_of, kind_in, kind_of, reply_to
-from helpers.tasks import run_optimizer
+from helpers.tasks import make_task, run_optimizer
 from helpers.world import COLOURS, TwoSteps, things
 
 import lmpipe
 from lmpipe.errors import RecipeError
+from lmpipe.lm.concurrency.loop import run_sync
 from lmpipe.lm.request import Request
 from lmpipe.optimize.engine.optimizer import Sizes
 from lmpipe.optimize.engine.task import Task
@@ -170,6 +171,24 @@ def test_later_rounds_add_rules_to_the_best_so_far() -> None:
     assert task.best.score == 1.0
     added = task.best.state["self"].instruction.removeprefix(DECLARED).split("\n")
     assert sorted(filter(None, added)) == sorted(f"{kind} has a colour" for kind in COLOURS)
+
+
+def test_objectives_decide_which_rules_the_next_round_adds_to() -> None:
+    long = "Skies are blue, " + "and so it goes, " * 200
+
+    def student(request: Request) -> str:
+        told = instruction_of(request)
+        return reply_to(request, right=kind_of(request) != "sky" or "Skies" in told)
+
+    task = make_task(
+        student=lmpipe.ScriptedLM(student),
+        proposer=ScriptedProposer(in_turn(long, "Think.")).lm,
+        objectives={"tokens": -1.0},
+    )
+    run_sync(task.evaluate(task.start, name="as declared"))
+    run_sync(lmpipe.InferRules(candidates=2, proposal_rounds=2, demos=3).optimize(task))
+    last = next(one for one in task.candidates if one.name == "rules 2")
+    assert last.state["self"].instruction == f"{DECLARED}\n\nThink."
 
 
 def test_a_rule_is_not_added_twice() -> None:

@@ -215,3 +215,20 @@ def test_the_plan_counts_the_embeddings_of_lessons(tmp_path: Path) -> None:
     assert more - fewer == 3 * asks + 40
     run = lmpipe.compile(recipes[0], runs=tmp_path)
     assert 0 < run.account.by_lm["scripted/embedder"].calls <= more - fewer
+
+
+def test_of_a_start_with_too_many_lessons_as_many_are_embedded_as_may_stay(tmp_path: Path) -> None:
+    embedded: list[str] = []
+
+    def direction(text: str) -> list[float]:
+        embedded.append(text)
+        return [1.0, float(len(text))]
+
+    old = [Lesson(text=f"Old lesson {number}.") for number in range(30)]
+    compiled(
+        tmp_path,
+        program=taught(lmpipe.Predict(NameColour), *old),
+        embedder=lmpipe.ScriptedLM(name="embedder", vectors=direction),
+        optimizer=lmpipe.Playbook(batch=4, lessons=5),
+    )
+    assert sum(text.startswith("Old lesson") for text in embedded) == 5

@@ -337,6 +337,14 @@ def test_a_search_that_is_cut_short_has_a_result() -> None:
     assert task.best.state != task.start
 
 
+def test_a_low_temperature_draws_the_best() -> None:
+    def needs_words(request: Request) -> str:
+        return reply_to(request, right="Look well." in instruction_of(request))
+
+    task, _ = search(needs_words, steps=2, sampling_temperature=1e-6)
+    assert task.best.score == 0.5
+
+
 @pytest.mark.parametrize(
     "settings",
     [

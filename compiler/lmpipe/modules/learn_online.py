@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmpipe.data.example import Example
 from lmpipe.errors import CallError
+from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.media import without_bytes
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.scope import current_scope, scope
@@ -24,10 +25,10 @@ from lmpipe.modules.predict import Predict
 from lmpipe.settings import current_settings
 from lmpipe.signatures.signature import result_to_json
 from lmpipe.state.program_state import ProgramState
+from lmpipe.state.trace import Trace
 
 if TYPE_CHECKING:
     from lmpipe.modules.module import Module
-    from lmpipe.state.trace import Trace
 
 # Counts of tokens that are only estimated are multiplied by this.
 _ESTIMATE_MARGIN = 1.25
@@ -48,11 +49,15 @@ async def learned_state(
     """Ask about one run of a program, and merge the answer into its state.
 
     Raises:
-        CallError: if the example has no inputs.
+        CallError: if an argument is of another kind, or the program has no predictors.
+        DataError: if the example does not say which of its fields are inputs.
         OutputError: if the answer cannot be read.
         LMError: if the LM cannot be reached or refuses the request.
     """
+    _check_told(feedback, score, trace)
     state, lm = program.state(), as_lm(proposer)
+    if not state.predictors:
+        raise CallError(f"{type(program).__name__} has no predictors, so it cannot learn lessons")
     declared = program.members[0] if isinstance(program, Ensemble) else program
     ask: Any = Predict(
         reflection_signature(tuple(declared.predictors())), layout="json", constrained=True, lm=lm
@@ -71,8 +76,21 @@ async def learned_state(
     return with_taught(state, [Taught.of(answer, state)])
 
 
+def _check_told(feedback: object, score: object, trace: object) -> None:
+    """Check what a user says about a run."""
+    if not isinstance(feedback, str):
+        raise CallError(
+            f"learn takes feedback in words, and a number as score=…; got {feedback!r:.100}"
+        )
+    check_number("learn", "score", score, minimum=0, maximum=1, optional=True, error=CallError)
+    if trace is not None and not isinstance(trace, Trace):
+        raise CallError(
+            f"learn takes a lmpipe.Trace as trace=…, such as row.trace; got {trace!r:.100}"
+        )
+
+
 def _as_example(example: Example | Mapping[str, Any]) -> Example:
-    if isinstance(example, Mapping):
+    if isinstance(example, Mapping) and all(isinstance(name, str) for name in example):
         example = Example(**example).with_inputs(*example)
     if not isinstance(example, Example):
         raise CallError(

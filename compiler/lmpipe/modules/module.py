@@ -186,7 +186,8 @@ class Module(Runnable):
             proposer: the LM that is asked, or its name; by default the configured one.
 
         Raises:
-            CallError: if the example is something else.
+            CallError: if an argument is of another kind, or the program has no predictors.
+            DataError: if the example does not say which of its fields are inputs.
             ConfigError: if no LM is configured.
             OutputError: if the LM's answer cannot be read.
             LMError: if the LM cannot be reached or refuses the request.

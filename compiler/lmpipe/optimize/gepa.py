@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_choice
-from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
+from lmpipe.optimize.engine.optimizer import Cost, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.gepa_components import Components
 from lmpipe.optimize.gepa_package import run_gepa
@@ -24,7 +24,7 @@ _STEPS_EACH = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class GEPA(DataclassSettings):
+class GEPA:
     """Evolve instructions: reflect on a few runs, keep what is best on any example, and merge.
 
     Each step draws candidates that are best on some example, as far as that was seen, and runs
@@ -120,7 +120,8 @@ class GEPA(DataclassSettings):
         return task.best.state
 
     def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "proposer": proposer_settings(self.proposer)}
+        # The proposer may hold what cannot be copied, such as a client.
+        return {**vars(self), "proposer": proposer_settings(self.proposer)}
 
     def cost(self, sizes: Sizes) -> Cost:
         runs = self._max_runs(sizes)

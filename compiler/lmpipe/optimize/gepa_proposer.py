@@ -180,7 +180,7 @@ async def propose(
         answers: list[str | None] = []
         for reflection in reflections:
             answer = proposer(reflection)
-            answers.append(await answer if isawaitable(answer) else answer)
+            answers.append(_checked(proposer, await answer if isawaitable(answer) else answer))
     else:
         found: dict[int, str | None] = {}
         for signature in (proposer or ImproveByReflection, ImproveDescription):
@@ -200,7 +200,18 @@ async def propose(
     ]
 
 
-async def merge_texts(
+def _checked(proposer: ProposerFunction, answer: object) -> str | None:
+    """Return what a user's function wrote, if it is a text or None."""
+    if answer is None or isinstance(answer, str):
+        return answer
+    name = getattr(proposer, "__name__", type(proposer).__name__)
+    raise RecipeError(
+        f"GEPA(proposer={name}): the function must return a text, or None if it has none; it "
+        f"returned {answer!r:.80}"
+    )
+
+
+async def merge_versions(
     task: Task, component: Component, state: ProgramState, base: str, versions: Sequence[str]
 ) -> str | None:
     """Merge versions of a text of a state; None if the answer is empty or unreadable."""

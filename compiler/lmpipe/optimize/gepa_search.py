@@ -13,13 +13,13 @@ from statistics import fmean
 
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
-from lmpipe.foundation.statistics import paired_interval
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.gepa_batches import MiniBatches
 from lmpipe.optimize.gepa_components import Component, Components
 from lmpipe.optimize.gepa_knowledge import Knowledge
-from lmpipe.optimize.gepa_proposer import CustomProposer, Reflection, Tried, merge_texts, propose
+from lmpipe.optimize.gepa_proposer import CustomProposer, Reflection, Tried, merge_versions, propose
 from lmpipe.optimize.shared.candidate_names import changes_words
+from lmpipe.optimize.shared.held_out import is_behind
 from lmpipe.optimize.shared.merge_texts import merge_lines
 from lmpipe.optimize.shared.paired_test import Pair, PairedTest, net_gains, sign_test
 from lmpipe.state.program_state import ProgramState
@@ -31,8 +31,6 @@ _VALIDATION_SHARE = 0.5
 _WORTH = 0.35
 # The first block of validation examples: a tenth of them, but at least 6.
 _BLOCKS, _SMALLEST_BLOCK = 10, 6
-# A child that is behind the best by more than chance on its first block does not join the pool.
-_RISK = 0.2
 # The probability of a gain by chance up to which a proposal is accepted, at each look.
 _LEVEL = 0.1
 # The same on all training examples, where none was chosen because it went wrong: gains and losses
@@ -125,13 +123,10 @@ class GepaSearch:
     @property
     def ended(self) -> bool:
         """Whether no step may begin: for lack of runs or questions, or as all is right."""
-        # Proposals for one parent are tested together first, and then one by one.
-        runs_each = (3 if self.settings.proposals > 1 else 2) * self.settings.batch
-        step = self._children * (runs_each + len(self.first_block)) + MERGE_TEST
-        asked = self._children * self.settings.changes
+        parents = self._children * (self.settings.batch + len(self.first_block))
         return (
-            self._left() < step
-            or self._asks + asked > self.settings.asks
+            self._left() < parents + self._runs_of_children + MERGE_TEST
+            or self._asks + self._asks_of_step > self.settings.asks
             or self.task.best.score >= 1
         )
 
@@ -142,6 +137,18 @@ class GepaSearch:
     @property
     def _children(self) -> int:
         return self.settings.parents * self.settings.proposals
+
+    @property
+    def _runs_of_children(self) -> int:
+        """The runs of the children of a step on their mini-batches."""
+        # Those of one parent are tested together first, and then one by one.
+        times = 2 if self.settings.proposals > 1 else 1
+        return times * self._children * self.settings.batch
+
+    @property
+    def _asks_of_step(self) -> int:
+        """The questions by which the children of a step are written."""
+        return self._children * self.settings.changes
 
     # --- training examples
 
@@ -182,9 +189,20 @@ class GepaSearch:
         )
 
     async def merge(
-        self, parent: ProgramState, children: Sequence[ProgramState], indices: Sequence[int]
+        self,
+        parent: ProgramState,
+        children: Sequence[ProgramState],
+        indices: Sequence[int],
+        *,
+        asks_left: int = 0,
     ) -> ProgramState | None:
         """Merge children that were written from different examples, and run the result on all.
+
+        Args:
+            parent: what they were written for.
+            children: what to merge.
+            indices: the training examples to run the result on.
+            asks_left: how many questions must be left after those that this asks.
 
         Returns:
             The merged child; None if it cannot be made, or is not better than its parent there.
@@ -195,9 +213,9 @@ class GepaSearch:
             new = [self.components.text(child, component) for child in children]
             new = [text for text in dict.fromkeys(new) if text != base]
             merged = merge_lines(base, new) if len(new) > 1 else next(iter(new), base)
-            if merged is None and self._may_ask:
+            if merged is None and self._may_ask(asks_left):
                 self._asks += 1
-                merged = await merge_texts(self.task, component, parent, base, new)
+                merged = await merge_versions(self.task, component, parent, base, new)
             if merged is None:
                 return None
             texts[component] = merged
@@ -212,19 +230,22 @@ class GepaSearch:
             The merged child; None if there are too few, or as `merge` does.
         """
         held = self._held.get(parent, [])
-        most = self._longest + self._children * self.settings.batch  # if it is of no use
+        most = self._longest + self._runs_of_children  # if it is of no use
         if len(held) < _HELD or self._left() < most:
             return None
         self._held[parent] = []
         seen = {index for one in held for index in one.pairs}
         indices = [index for index in self.batches.in_order(parent, ()) if index in seen]
-        return await self.merge(parent, [one.child for one in held], indices[: self._longest])
+        children = [one.child for one in held]
+        # If it is of no use, the children of this step are yet to be written.
+        return await self.merge(
+            parent, children, indices[: self._longest], asks_left=self._asks_of_step
+        )
 
-    @property
-    def _may_ask(self) -> bool:
+    def _may_ask(self, asks_left: int) -> bool:
         """Whether the proposer may be asked to merge; a function that writes texts takes over."""
         asks_lm = self.settings.proposer is None or isinstance(self.settings.proposer, type)
-        return asks_lm and self._asks < self.settings.asks
+        return asks_lm and self._asks + asks_left < self.settings.asks
 
     def _pairs(self, parent: ProgramState, child: ProgramState) -> dict[int, Pair]:
         """Return the scores of a parent and its child on the examples that both were run on."""
@@ -351,8 +372,7 @@ class GepaSearch:
             parent, best = self.known.on_val(one.parent), self.known.on_val(self.task.best.state)
             pairs = [(parent[i], score) for i, score in after.items() if i in parent]
             self._test.learn(pairs, list(parent.values()))
-            apart = [score - best[i] for i, score in after.items() if i in best]
-            if apart and paired_interval(apart, 1 - 2 * _RISK).high < 0:
+            if is_behind([(best[i], score) for i, score in after.items() if i in best]):
                 one.accepted, one.reason = False, "rejected: worse on validation than the best"
                 self._lost.add(one.child)
 

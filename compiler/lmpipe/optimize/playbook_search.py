@@ -16,7 +16,7 @@ from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.candidate_names import changes_words
 from lmpipe.optimize.shared.paired_test import sign_test
 from lmpipe.optimize.shared.proposer_text import describe_program, describe_rows
-from lmpipe.state.lessons import LessonDelta, lesson_key, may_say_the_same, texts_of
+from lmpipe.state.lessons import LessonDelta, lesson_key, may_say_the_same, prune, texts_of
 from lmpipe.state.program_state import ProgramState
 
 # The validation examples of the test of a merge: a part of them, but at least so many.
@@ -74,6 +74,8 @@ class PlaybookSearch:
 
     def __post_init__(self) -> None:
         self.state = self.counted = self._validated = self.task.start
+        # Of more lessons than a predictor may have, the others would be dropped at the first merge.
+        self._not_compared = _texts_beyond(self.task.start, self.most)
         size = len(self.task.val)
         self._block = sorted(self.rng.sample(range(size), block_size(size)))
         paths = [self.state.declared_path(path) for path in self.state.predictors]
@@ -169,7 +171,8 @@ class PlaybookSearch:
     async def _same_as(self, added: Sequence[str]) -> dict[str, str]:
         """Find new lessons that say the same as an earlier one in other words, by embeddings."""
         held = (texts_of(item.lessons) for item in self.state.predictors.values())
-        known = list(dict.fromkeys(text for texts in held for text in texts))
+        texts_held = dict.fromkeys(text for texts in held for text in texts)
+        known = [text for text in texts_held if text not in self._not_compared]
         vectors = await self.task.embed_texts([*known, *added]) if added else None
         if vectors is None:
             return {}
@@ -258,6 +261,13 @@ def _on_trial(state: ProgramState, taught: Taught) -> ProgramState:
 
 def _changes(taught: Taught) -> bool:
     return any(delta.added or delta.harmful for delta in taught.deltas.values())
+
+
+def _texts_beyond(state: ProgramState, most: int) -> frozenset[str]:
+    """Return the lessons that no predictor would keep with at most so many."""
+    predictors = state.predictors.values()
+    kept = {text for item in predictors for text in texts_of(prune(item.lessons, most))}
+    return frozenset(text for item in predictors for text in texts_of(item.lessons)) - kept
 
 
 def _texts(state: ProgramState) -> Mapping[str, tuple[str, ...]]:

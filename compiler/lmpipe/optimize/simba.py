@@ -87,8 +87,8 @@ class SIMBA(DataclassSettings):
             if len(waiting) < 2 * size:
                 waiting = rng.sample(task.train, len(task.train))
             batch, others, waiting = waiting[:size], waiting[size : 2 * size], waiting[2 * size :]
-            lessons = await self._lessons(task, pool, batch, step, rng)
-            made = await self._improve(task, pool, lessons[: self.candidates_per_step], rng)
+            found = await self._compared(task, pool, batch, step, rng)
+            made = await self._improve(task, pool, found[: self.candidates_per_step], rng)
             # On other examples than it learned from, which would flatter a state.
             start, *scored = await task.trial([task.start, *made], others or batch)
             for state, evaluation in zip(made, scored, strict=True):
@@ -97,14 +97,14 @@ class SIMBA(DataclassSettings):
                 await self._validate(task, pool, self.finalists if step == self.steps else 1)
         return task.best.state
 
-    async def _lessons(
+    async def _compared(
         self,
         task: Task,
         pool: _Pool,
         examples: Sequence[Example],
         step: int,
         rng: random.Random,
-    ) -> list[_Lesson]:
+    ) -> list[_Compared]:
         """Return what can be learned from each example, the most different runs first."""
         runs: list[list[tuple[ProgramState, Row]]] = [[] for _ in examples]
         for sample in range(self.samples):
@@ -114,19 +114,19 @@ class SIMBA(DataclassSettings):
             rows = await task.trials(pairs, sample=number)
             for of, (state, _), row in zip(runs, pairs, rows, strict=True):
                 of.append((state, row))
-        found = sorted(map(_Lesson.of, runs), key=lambda lesson: lesson.order)
-        equal = [lesson for lesson in found if not lesson.contrast.differs]
-        failed = [lesson for lesson in equal if not self._passes(lesson.contrast.good)]
-        passed = [lesson for lesson in equal if self._passes(lesson.contrast.good)]
+        found = sorted(map(_Compared.of, runs), key=lambda one: one.order)
+        equal = [one for one in found if not one.contrast.differs]
+        failed = [one for one in equal if not self._passes(one.contrast.good)]
+        passed = [one for one in equal if self._passes(one.contrast.good)]
         in_turn = [one for both in zip_longest(failed, passed) for one in both if one]
-        return [lesson for lesson in found if lesson.contrast.differs] + in_turn
+        return [one for one in found if one.contrast.differs] + in_turn
 
     async def _improve(
-        self, task: Task, pool: _Pool, lessons: Sequence[_Lesson], rng: random.Random
+        self, task: Task, pool: _Pool, compared: Sequence[_Compared], rng: random.Random
     ) -> list[ProgramState]:
-        """Make a new state from each lesson; one whose advice cannot be parsed makes none."""
+        """Make new states from the runs of examples; advice that cannot be parsed makes none."""
         made: list[ProgramState] = []
-        for contrast, own in ((lesson.contrast, lesson.state) for lesson in lessons):
+        for contrast, own in ((one.contrast, one.state) for one in compared):
             base = _with_fewer_demos(pool.draw(), self.demos, rng)
             if self._passes(contrast.good) and (not contrast.spread or rng.random() < 0.5):
                 made.append(add_demonstration(task, base, contrast.good, rng, most=self.demos))
@@ -180,21 +180,23 @@ class _Pool:
     def draw(self) -> ProgramState:
         """Draw one of the best states or the start, by the softmax of their leads."""
         states = list(dict.fromkeys([*self.ranked()[: self._top], self._start]))
-        weights = [math.exp(self.leads[state] / self._temperature) for state in states]
+        # Below the best lead, so that no temperature is too low for a float.
+        most = max(self.leads[state] for state in states)
+        weights = [math.exp((self.leads[state] - most) / self._temperature) for state in states]
         return self._rng.choices(states, weights)[0]
 
 
 @dataclass(frozen=True)
-class _Lesson:
+class _Compared:
     """The best and the worst run of an example, and the state that the worst one is of."""
 
     contrast: Contrast
     state: ProgramState
 
     @staticmethod
-    def of(runs: Sequence[tuple[ProgramState, Row]]) -> _Lesson:
+    def of(runs: Sequence[tuple[ProgramState, Row]]) -> _Compared:
         contrast = Contrast.of([row for _, row in runs])
-        return _Lesson(contrast, next(state for state, row in runs if row is contrast.bad))
+        return _Compared(contrast, next(state for state, row in runs if row is contrast.bad))
 
     @property
     def order(self) -> tuple[float, ...]:

@@ -129,6 +129,11 @@ def test_without_eta_labels_have_equal_shares() -> None:
     assert kinds(order["self"][:9]) == {"sky": 3, "apple": 3, "grass": 3}
 
 
+def test_with_a_large_eta_the_label_that_goes_wrong_comes_first() -> None:
+    _, found = ordered(NeededRows(eta=1e6), never_sky)
+    assert kinds(found["self"][:8]) == {"sky": 8}
+
+
 def test_each_predictor_needs_what_its_own_part_of_the_score_lacks() -> None:
     def metric(example: lmpipe.Example, prediction: Any) -> lmpipe.Score:
         number = int(example.thing.rpartition(" ")[2])

@@ -147,9 +147,7 @@ def _run_parts(row: Row, path: str | None, order: Mapping[str, int]) -> Parts:
         if not alone:
             parts.append((f"step {name}{' (the one to improve)' if name == path else ''}:", ""))
         # In the order of their length: the inputs of agents grow from call to call.
-        for shown in sorted(
-            steps[name], key=lambda lines: (len(lines[0][1]) if lines else 0, lines)
-        ):
+        for shown in sorted(steps[name], key=_by_length):
             parts += shown
         if not steps[name]:
             parts.append(("(not called)", ""))

@@ -122,7 +122,8 @@ class NeededRows(DataclassSettings):
         return ordered
 
     def _share(self, needs: Sequence[float]) -> float:
-        return math.exp(self.eta * fmean(needs))
+        # In proportion to `exp(eta · need)`, and never too large for a float.
+        return math.exp(self.eta * (fmean(needs) - 1))
 
     def cost(self, sizes: Sizes) -> Cost:
         return Cost(sizes.train)

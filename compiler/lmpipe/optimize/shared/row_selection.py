@@ -170,6 +170,11 @@ def _by_rank(runs: Sequence[Rollout], ranks: Mapping[Example, int]) -> list[Roll
 
 def _checked(rule: RowRule, pools: RowPools, order: RowPools) -> RowPools:
     """Check what a rule returned, which may be a user's."""
+    if not isinstance(order, Mapping):
+        raise RecipeError(
+            f"the rule {rule.name!r} for rows returned {order!r:.80}: its method order must return "
+            "a mapping, with the runs of each path that it is given"
+        )
     for path, runs in pools.items():
         known = {run.row.example for run in runs}
         if path not in order or any(run.row.example not in known for run in order[path]):
