@@ -43,6 +43,7 @@ def make_task(
         ledger=Ledger(budget or lmpipe.Budget()),
         watcher=Watchers([*watchers]),
         racing=racing,
+        objectives=ready.objectives,
     )
 
 

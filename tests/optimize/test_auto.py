@@ -140,6 +140,30 @@ def test_without_a_trainer_no_weights_are_planned() -> None:
     assert (len(with_trainer), len(without)) == (1, 0)
 
 
+# --- objectives
+
+
+def test_a_right_program_that_takes_many_tokens_is_not_the_end_of_a_search_for_fewer() -> None:
+    search = Search(lambda request: True, objectives={"tokens": -2.0})
+    best, declared = search.task.best, search.task.candidates[0]
+    assert (best.score, declared.score) == (1.0, 1.0)
+    assert best.run_tokens < declared.run_tokens
+    assert "layouts and constrained outputs: +" in search.messages
+    assert "weighted points" in search.messages
+
+
+def test_the_gain_of_a_stage_is_in_weighted_score() -> None:
+    search = Search(
+        lambda request: len(demos_of(request)) > 3,
+        objectives={"tokens": -0.5},
+        budget=lmpipe.Budget(calls=400),
+    )
+    best, declared = search.task.best, search.task.candidates[0]
+    assert best.score > declared.score
+    gains = sum(note.get("gain", 0.0) for note in search.notes)
+    assert gains == pytest.approx(best.weighted_score - declared.weighted_score)
+
+
 # --- a proposer that cannot write
 
 
