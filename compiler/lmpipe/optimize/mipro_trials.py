@@ -38,7 +38,7 @@ class Trials:
         A search that waits for a gain never leaves a plateau. A point that dropped out of a race
         counts no more than the best one that was scored in full: few rows may be lucky.
         """
-        most = max((one.score for _, one in self._scored if one.complete), default=1.0)
+        most = max((one.weighted_score for _, one in self._scored if one.complete), default=1.0)
         ranks = {
             (min(self.task.estimate(candidate), most), self.space.newness(point)): point
             for point, candidate in self._scored
@@ -54,7 +54,8 @@ class Trials:
         scores: dict[int, float] = {}
         for point, candidate in self._scored:
             number = point.get(f"instruction of {path}", 0)
-            scores[number] = max(scores.get(number, 0.0), self.task.estimate(candidate))
+            estimate = self.task.estimate(candidate)  # below 0 where costs outweigh the score
+            scores[number] = max(scores.get(number, estimate), estimate)
         own = self.best().get(f"instruction of {path}", 0)
         ranked = sorted(scores, key=lambda number: (number == own, scores[number]))
         return {self.space.instructions[path][number]: scores[number] for number in ranked}
