@@ -333,6 +333,8 @@ def test_a_score_out_of_range_is_an_error(tmp_path: Path) -> None:
         ("a", nearness, {"train": TRAIN}, "leave out train"),
         ("a", nearness, {"val": VAL}, "val and test need train"),
         ("a", 3, {}, "is not a function of the text"),
+        ("a", nearness, {"objective": 3}, "say in words what the text is for"),
+        ("a", nearness, {"budget": 200}, r"such as Budget\(calls=200\)"),
     ],
 )
 def test_wrong_arguments_are_named(

@@ -145,7 +145,7 @@ async def aoptimize_text(
         BudgetExhaustedError: if the budget cannot score the start.
         LMError: if the proposer is unavailable or refuses; the same call resumes.
     """
-    _check_start(start)
+    _check(start, objective, budget)
     rows = _rows(train, val, test)
     given = None if train is None else [row for part in rows.values() for row in part]
     lm = EvaluatorLM(Evaluator(evaluate, given, named=not isinstance(start, str)))
@@ -185,7 +185,14 @@ optimize_text = blocking(
 )
 
 
-def _check_start(start: Any) -> None:
+def _check(start: Any, objective: Any, budget: Any) -> None:
+    """Check what a recipe does not check, or not under these names."""
+    if not isinstance(objective, str):
+        raise RecipeError(f"objective is {objective!r:.100}: say in words what the text is for")
+    if not isinstance(budget, Budget | None):
+        raise RecipeError(
+            f"budget is {budget!r:.100}: give lmpipe.Budget(…), such as Budget(calls=200)"
+        )
     texts = {ONLY: start} if isinstance(start, str) else start
     if not isinstance(texts, Mapping) or not texts:
         raise RecipeError(f"start is {start!r:.100}: give a text, or a dict of texts by name")
