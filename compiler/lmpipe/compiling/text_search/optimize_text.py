@@ -19,7 +19,7 @@ from lmpipe.compiling.text_search.evaluator import (
     T,
 )
 from lmpipe.compiling.text_search.proposing import ImproveOneText, ImproveText
-from lmpipe.compiling.text_search.text_program import ONLY, TASK, TextProgram
+from lmpipe.compiling.text_search.text_program import ONLY, TASK, TextProgram, path_of
 from lmpipe.data.example import Example
 from lmpipe.data.source import Data, load_examples
 from lmpipe.errors import RecipeError
@@ -119,9 +119,10 @@ async def aoptimize_text(
     Args:
         start: the text to begin with, or several texts by name that work together.
         evaluate: returns the score of a text, from 0 to 1, as a number, a boolean or a
-            `lmpipe.Score` with feedback, which the proposer reads. It takes the text, or a mapping
-            of texts, and an example if there are any. It may be async; otherwise it runs in
-            threads, several at once. One that asks LMs declares it by
+            `lmpipe.Score` with feedback, which the proposer reads; its `predictor_feedback` is what
+            to say about single texts, by their names. It takes the text, or a mapping of texts,
+            and an example if there are any. It may be async; otherwise it runs in threads, several
+            at once. One that asks LMs declares it by
             `@lmpipe.metrics.judge(max_calls=…)`; then its LM calls are kept and counted in place
             of its scores.
         train: examples to learn from; None for a single task, of which the text is the solution.
@@ -242,4 +243,4 @@ def _texts_of(start: T, state: ProgramState) -> T:
     texts = {path: item.instruction for path, item in state.predictors.items()}
     if isinstance(start, str):
         return texts[ONLY]
-    return {name: texts[f"texts[{name}]"] for name in start}
+    return {name: texts[path_of(name)] for name in start}
