@@ -24,8 +24,6 @@ def test_instructions_have_their_weighted_scores_even_below_0() -> None:
     run_sync(trials.race([point], [space.state(point)]))
     first, second = task.candidates
     assert second.weighted_score < first.weighted_score < 0
-    assert trials.tried("self") == {
-        LONG: pytest.approx(second.weighted_score),
-        declared: pytest.approx(first.weighted_score),
-    }
+    scores = {LONG: second.weighted_score, declared: first.weighted_score}
+    assert trials.tried("self") == pytest.approx(scores)
     assert trials.best_state() == task.start
