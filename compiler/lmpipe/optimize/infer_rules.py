@@ -180,8 +180,8 @@ class InferRules(DataclassSettings):
 def _best_rules(task: Task, base: ProgramState, raced: Sequence[ProgramState]) -> ProgramState:
     """Return the start with the best instructions so far, of equal ones those of this round."""
     scores = {one.state: one.weighted_score for one in task.candidates if one.complete}
-    dropped = min([0.0, *scores.values()])
-    best = max([base, *raced], key=lambda state: (scores.get(state, dropped), state != base))
+    least = min([0.0, *scores.values()])  # objectives may take more than the whole score
+    best = max([base, *raced], key=lambda state: (scores.get(state, least), state != base))
     texts = {path: best[path].instruction for path in task.predictors}
     return task.start.update(
         {path: task.start[path].replace(instruction=text) for path, text in texts.items()}

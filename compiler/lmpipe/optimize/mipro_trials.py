@@ -38,7 +38,8 @@ class Trials:
         A search that waits for a gain never leaves a plateau. A point that dropped out of a race
         counts no more than the best one that was scored in full: few rows may be lucky.
         """
-        most = max((one.weighted_score for _, one in self._scored if one.complete), default=1.0)
+        whole = [one.weighted_score for _, one in self._scored if one.complete]
+        most = max(whole, default=1.0)
         ranks = {
             (min(self.task.estimate(candidate), most), self.space.newness(point)): point
             for point, candidate in self._scored
