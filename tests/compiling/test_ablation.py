@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import lmpipe
@@ -11,6 +13,7 @@ from lmpipe.foundation.statistics import Interval, paired_interval
 from lmpipe.lm.call import Call
 from lmpipe.lm.request import Reply
 from lmpipe.metrics import Score
+from lmpipe.optimize.engine.objectives import Objectives
 from lmpipe.state.trace import Trace
 from lmpipe.state.usage import Usage
 
@@ -39,6 +42,23 @@ def test_the_score_of_a_part_alone_is_the_score_with_it() -> None:
 def test_prompt_tokens_are_those_of_a_run() -> None:
     present, absent = scored(1, 1, prompt_tokens=90), scored(1, 1, prompt_tokens=40)
     assert Effect.between(present, absent).prompt_tokens == 50
+
+
+def test_calls_of_the_metric_are_not_part_of_a_run() -> None:
+    present, absent = scored(1, 1, prompt_tokens=90), scored(1, 1, prompt_tokens=40)
+    judge = Call("k", "", "judge", "m", None, Reply("", usage=Usage(500, 1)))
+    judged = Evaluation(tuple(replace(row, calls=(*row.calls, judge)) for row in present.rows))
+    assert Effect.between(judged, absent).prompt_tokens == 50
+
+
+def test_with_objectives_the_verdict_goes_by_the_weighted_scores() -> None:
+    long, short = scored(*[1] * 20, prompt_tokens=900), scored(*[1] * 20, prompt_tokens=100)
+    assert Effect.between(short, long).verdict == "can be left out"
+    effect = Effect.between(short, long, objectives=Objectives(tokens=-1.0))
+    assert effect.weighted is not None
+    assert effect.difference == 0
+    assert effect.weighted.mean == pytest.approx(0.8)
+    assert effect.verdict == "needed"
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,15 @@ def test_the_result_and_the_candidates_are_the_same_without_it(
     assert run.best.number == plain.best.number
 
 
+def test_objectives_decide_on_the_parts(tmp_path: Path) -> None:
+    run = lmpipe.compile(knowing(objectives={"tokens": -20.0}), runs=tmp_path)
+    effects = {part.name: part.without for part in ablation_of(run).parts}
+    demos = effects["demonstrations"]
+    assert demos.prompt_tokens > 0
+    assert demos.weighted.mean < demos.difference
+    assert all("weighted" in part["without"] for part in ablation_of(run).to_json()["parts"])
+
+
 def test_several_predictors_are_taken_apart_together(tmp_path: Path) -> None:
     run = lmpipe.compile(ablating(program=TwoSteps()), runs=tmp_path)
     names = [part.name for part in ablation_of(run).parts]

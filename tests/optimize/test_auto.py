@@ -17,7 +17,7 @@ from helpers.world import NameColour, recipe, things
 
 import lmpipe
 from lmpipe.compiling.recipe import prepare
-from lmpipe.errors import BudgetExhaustedError, RecipeError
+from lmpipe.errors import BudgetExhaustedError, LMRequestError, RecipeError
 from lmpipe.lm.concurrency.loop import run_sync
 from lmpipe.lm.request import Request
 from lmpipe.optimize.engine.events import STAGE_NOTE
@@ -140,6 +140,30 @@ def test_without_a_trainer_no_weights_are_planned() -> None:
     assert (len(with_trainer), len(without)) == (1, 0)
 
 
+# --- objectives
+
+
+def test_a_right_program_that_takes_many_tokens_is_not_the_end_of_a_search_for_fewer() -> None:
+    search = Search(lambda request: True, objectives={"tokens": -2.0})
+    best, declared = search.task.best, search.task.candidates[0]
+    assert (best.score, declared.score) == (1.0, 1.0)
+    assert best.run_tokens < declared.run_tokens
+    assert "layouts and constrained outputs: +" in search.messages
+    assert "weighted points" in search.messages
+
+
+def test_the_gain_of_a_stage_is_in_weighted_score() -> None:
+    search = Search(
+        lambda request: len(demos_of(request)) > 3,
+        objectives={"tokens": -0.5},
+        budget=lmpipe.Budget(calls=400),
+    )
+    best, declared = search.task.best, search.task.candidates[0]
+    assert best.score > declared.score
+    gains = sum(note.get("gain", 0.0) for note in search.notes)
+    assert gains == pytest.approx(best.weighted_score - declared.weighted_score)
+
+
 # --- a proposer that cannot write
 
 
@@ -171,6 +195,24 @@ def test_a_proposer_whose_instructions_break_the_program_is_not_asked_again() ->
     )
     assert "what the proposer wrote made 4 training examples worse" in search.messages
     assert len(search.proposer.requests) <= 4  # two questions, each asked again if unreadable
+
+
+def test_a_proposer_that_refuses_the_questions_is_not_asked_again() -> None:
+    def refuse(request: Request) -> str:
+        raise LMRequestError("the prompt is too long", status=400)
+
+    proposer = lmpipe.ScriptedLM(refuse, name="proposer")
+    search = Search(proposer=proposer)
+    assert "instructions: skipped, the proposer, scripted/proposer, refused" in search.messages
+    assert search.runs_of("demonstrations") > 0
+
+
+def test_a_proposer_whose_server_refuses_the_key_stops_the_search() -> None:
+    def refuse(request: Request) -> str:
+        raise LMRequestError("no such key", status=401)
+
+    with pytest.raises(LMRequestError, match="no such key"):
+        Search(proposer=lmpipe.ScriptedLM(refuse, name="proposer"))
 
 
 def test_a_proposer_that_can_write_is_asked_for_more() -> None:

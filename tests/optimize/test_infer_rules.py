@@ -224,3 +224,21 @@ def test_its_cost_states_the_questions_to_the_proposer() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         lmpipe.InferRules(**settings)
+
+
+def test_rules_that_cost_more_than_they_gain_are_not_built_on() -> None:
+    dear = f"{RULE} {'Other things have other colours. ' * 20}"
+    task = make_task(
+        student=lmpipe.ScriptedLM(needs_rule),
+        proposer=ScriptedProposer(in_turn(dear, "Look well.")).lm,
+        objectives={"tokens": -5.0},
+        val=things(12, start=100),
+    )
+    run_sync(task.evaluate(task.start, name="as declared"))
+    run_sync(lmpipe.InferRules(candidates=2, proposal_rounds=2, demos=3).optimize(task))
+    declared, costly, second = (
+        next(one for one in task.candidates if text in one.state["self"].instruction)
+        for text in (DECLARED, RULE, "Look well.")
+    )
+    assert costly.score > declared.score
+    assert RULE not in second.state["self"].instruction

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from helpers.proposing_lm import proposing_lm
+from helpers.tasks import make_task
 from helpers.world import (
     COLOURS,
     Describe,
@@ -25,9 +26,13 @@ from helpers.world import (
 import lmpipe
 from lmpipe.compiling.notices import CompileWarning
 from lmpipe.errors import ConfigError, InputError
+from lmpipe.lm.concurrency.loop import run_sync
 from lmpipe.lm.request import Request
 from lmpipe.optimize.engine.events import Candidate
 from lmpipe.optimize.engine.optimizer import Sizes
+from lmpipe.optimize.mipro_space import Space
+from lmpipe.optimize.mipro_trials import Trials
+from lmpipe.optimize.shared.demo_sets import DemoChoice
 from lmpipe.optimize.shared.grounded_proposals import TIPS
 
 _CLUE = "say what people say"
@@ -356,3 +361,18 @@ def test_the_search_of_the_paper_needs_as_many_trials_as_dspys() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         lmpipe.MIPROv2(**settings)
+
+
+def test_instructions_that_were_tried_have_their_weighted_scores_even_below_0() -> None:
+    long = "Look at the thing with care, think of all colours, and then say which one it has."
+    task = make_task(val=things(8, start=100), objectives={"tokens": -50.0})
+    run_sync(task.evaluate(task.start, name="as declared"))
+    declared = task.start["self"].instruction
+    space = Space(task.start, {"self": [declared, long]}, {"self": [DemoChoice("none")]}, (), ())
+    trials = Trials(task, space)
+    point = {"instruction of self": 1}
+    run_sync(trials.race([point], [space.state(point)]))
+    first, second = task.candidates
+    assert second.weighted_score < first.weighted_score < 0
+    scores = {long: second.weighted_score, declared: first.weighted_score}
+    assert trials.tried("self") == pytest.approx(scores)

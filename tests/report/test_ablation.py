@@ -67,6 +67,18 @@ def test_the_sum_of_several_parts_is_explained() -> None:
     assert len(ablation_notes(two)) == len(ablation_notes(one)) + 1
 
 
+def test_where_costs_are_weighed_the_weighted_scores_say_what_did_it() -> None:
+    shorter = effect(0.0, 0.1, weighted={"difference": 0.2, "interval": [0.1, 0.3]})
+    found = Ablation.model_validate(
+        {"score": 0.9, "parts": [{"name": "layout", "learned": "json", "without": shorter}]}
+    )
+    assert ablation_line(found) == "layout +20.0 points with costs weighed"
+    assert "layout (json) 50.0% +0.0 (-10.0 to +10.0) +20.0 (+10.0 to +30.0) 0 needed" in printed(
+        found
+    )
+    assert any("weighted scores" in note for note in ablation_notes(found))
+
+
 def printed(found: Ablation) -> list[str]:
     file = io.StringIO()
     print_ablation(Console(file=file, width=200), found)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from lmpipe.compiling.difference import Difference
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.statistics import Interval, paired_interval
+from lmpipe.optimize.engine.objectives import Objectives, run_prompt_tokens
 
 # What a paired interval says of a part.
 Verdict: TypeAlias = Literal["needed", "not certain", "can be left out", "better without it"]
@@ -34,8 +36,10 @@ class Effect:
         score: the score that shows it: without the part, or with it alone.
         difference: the score with the part minus the score without it.
         interval: the paired 95 % confidence interval of the difference.
-        prompt_tokens: how many prompt tokens the part adds to a run on average; may be negative.
+        prompt_tokens: how many prompt tokens the part adds to a run on average, without the calls
+            of the metric; may be negative.
         examples: the number of examples.
+        weighted: the difference of the weighted scores, if the recipe has objectives.
     """
 
     score: float
@@ -43,24 +47,41 @@ class Effect:
     interval: Interval
     prompt_tokens: float
     examples: int
+    weighted: Difference | None = None
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval and the difference say of the part."""
-        return verdict_on(self.difference, (self.interval.low, self.interval.high))
+        """What the interval and the difference say of the part; the weighted ones, if any."""
+        mean, interval = self.difference, self.interval
+        if self.weighted is not None:
+            mean, interval = self.weighted.mean, self.weighted.interval
+        return verdict_on(mean, (interval.low, interval.high))
 
     @staticmethod
-    def between(present: Evaluation, absent: Evaluation, *, alone: bool = False) -> Effect:
+    def between(
+        present: Evaluation,
+        absent: Evaluation,
+        *,
+        alone: bool = False,
+        objectives: Objectives | None = None,
+    ) -> Effect:
         """Compare evaluations with and without a part on the same examples."""
         pairs = zip(present.values, absent.values, strict=True)
         differences = [after - before for after, before in pairs]
-        tokens = present.usage.prompt_tokens - absent.usage.prompt_tokens
+        more, fewer = (sum(map(run_prompt_tokens, rows)) for rows in (present.rows, absent.rows))
+        weighted = None
+        if objectives is not None:
+            weigh = objectives.weighted_score
+            weighted = Difference.between(
+                list(map(weigh, present.rows)), list(map(weigh, absent.rows))
+            )
         return Effect(
             score=(present if alone else absent).score,
             difference=sum(differences) / len(differences),
             interval=paired_interval(differences),
-            prompt_tokens=tokens / len(differences),
+            prompt_tokens=(more - fewer) / len(differences),
             examples=len(differences),
+            weighted=weighted,
         )
 
 
@@ -116,5 +137,12 @@ class Ablation:
 
 
 def _effect_json(effect: Effect) -> dict[str, Any]:
-    interval = [effect.interval.low, effect.interval.high]
-    return {**asdict(effect), "interval": interval, "verdict": effect.verdict}
+    return {
+        "score": effect.score,
+        "difference": effect.difference,
+        "interval": [effect.interval.low, effect.interval.high],
+        "prompt_tokens": effect.prompt_tokens,
+        "examples": effect.examples,
+        **({"weighted": effect.weighted.to_json()} if effect.weighted else {}),
+        "verdict": effect.verdict,
+    }

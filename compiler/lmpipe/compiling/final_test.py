@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import sub
-from statistics import fmean
 from typing import TypeVar
 
+from lmpipe.compiling.difference import Difference
 from lmpipe.compiling.plan import baselines
 from lmpipe.compiling.recipe import PreparedRecipe
-from lmpipe.compiling.run import Difference, TestResult
+from lmpipe.compiling.run import TestResult
 from lmpipe.data.example import Example, jsonable
 from lmpipe.errors import BudgetExhaustedError
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.canonical_json import canonical_json
-from lmpipe.foundation.statistics import difference_interval, paired_interval
+from lmpipe.foundation.statistics import paired_interval
 from lmpipe.lm.spend import Spend
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.objectives import Objectives
@@ -93,8 +93,7 @@ def compare(
     tested = TestResult(evaluations, baseline, difference, paired_interval(differences))
     if objectives is None:
         return tested
-    apart = list(map(sub, weighted["compiled"], weighted[baseline]))
-    return replace(tested, weighted=Difference(fmean(apart), difference_interval(apart)))
+    return replace(tested, weighted=Difference.between(weighted["compiled"], weighted[baseline]))
 
 
 async def score_on_train(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lmpipe.compiling.ablation import Ablation
+from lmpipe.compiling.difference import Difference
 from lmpipe.evaluation.overfitting import Overfitting, find_overfitting
 from lmpipe.evaluation.results import Evaluation
 from lmpipe.foundation.plural import plural
@@ -17,17 +18,6 @@ from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.events import Candidate
 from lmpipe.optimize.engine.proposer import Proposals
 from lmpipe.state.program_state import ProgramState
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The mean of a difference, with its paired 95 % confidence interval."""
-
-    mean: float
-    interval: Interval
-
-    def to_json(self) -> dict[str, Any]:
-        return {"difference": self.mean, "interval": [self.interval.low, self.interval.high]}
 
 
 @dataclass(frozen=True)

@@ -117,10 +117,13 @@ def _ablated(
 ) -> AblatedPart:
     """Compare on the first `removed` examples, and the part alone on the first `added` ones."""
     rest, alone = scoring.evaluation(part.without, removed), None
+    objectives = scoring.prepared.objectives
     if added and part.alone is not None:
         alone = Effect.between(
             present=scoring.evaluation(part.alone, added),
             absent=scoring.evaluation(declared, added),
             alone=True,
+            objectives=objectives,
         )
-    return AblatedPart(part.name, part.learned, Effect.between(whole, rest), alone)
+    without = Effect.between(whole, rest, objectives=objectives)
+    return AblatedPart(part.name, part.learned, without, alone)

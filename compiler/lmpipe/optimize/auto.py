@@ -238,7 +238,7 @@ def can_show_demos(task: Task) -> bool:
 
 async def combine(stages: Stages) -> None:
     """Race the best state with single parts of other good ones."""
-    if stages.task.best.score < 1:
+    if not stages.perfect:
         await stages.race("combinations of the best", combinations(stages.task))
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from lmpipe.errors import LMRequestError
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
+from lmpipe.foundation.shorten import one_line
 from lmpipe.foundation.statistics import paired_interval
+from lmpipe.modules.row_errors import refuses_all
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.gepa_proposer import ImproveByReflection, Reflection, propose
 from lmpipe.optimize.shared.proposer_text import with_instruction
@@ -29,8 +32,8 @@ _CONFIDENCE = 0.8
 async def try_proposer(task: Task) -> str:
     """Ask for two instructions, and race those that can be read on four training examples.
 
-    A proposer that cannot write gives no answer that can be read, repeats what it was shown, loops,
-    or writes what breaks the program. What it writes need not help yet.
+    A proposer that cannot write refuses the questions, gives no answer that can be read, repeats
+    what it was shown, loops, or writes what breaks the program. What it writes need not help yet.
 
     Returns:
         Why its proposals are of no use; empty if they may be.
@@ -40,7 +43,12 @@ async def try_proposer(task: Task) -> str:
     rows = await task.trials([(best, example) for example in shown])
     path = list(task.predictors)[-1]
     worst_first = tuple(sorted(rows, key=lambda row: row.score.value))
-    written = await propose(task, [Reflection(path, best, worst_first)] * _ASKED, None)
+    try:
+        written = await propose(task, [Reflection(path, best, worst_first)] * _ASKED, None)
+    except LMRequestError as error:
+        if refuses_all(error):
+            raise
+        return one_line(str(error))
     known = {_words(text) for text in _shown(task, path, rows)}
     problems = {text: _unusable(text, known) for text in written}
     readable = [text for text, problem in problems.items() if text is not None and not problem]

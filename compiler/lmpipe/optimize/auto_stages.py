@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
-from lmpipe.foundation.statistics import Interval, paired_interval
+from lmpipe.foundation.statistics import Interval, difference_interval
 from lmpipe.optimize.engine.events import STAGE_NOTE, Candidate
 from lmpipe.optimize.engine.optimizer import Optimizer
 from lmpipe.optimize.engine.race import Entry
@@ -25,9 +24,10 @@ class Outcome:
     Args:
         kind: what was searched, in a few words.
         runs: the runs of the program that it took.
-        gain: the gain in score on validation.
+        gain: the gain in score on validation; in weighted score if the recipe has objectives.
         interval: its paired 95 % interval.
         reach: the gain of one example, if the race's intervals leave room for that; else 0.
+        weighted: whether the gain is one in weighted score.
     """
 
     kind: str
@@ -35,6 +35,7 @@ class Outcome:
     gain: float
     interval: Interval
     reach: float
+    weighted: bool = False
 
     @property
     def gained(self) -> bool:
@@ -46,8 +47,9 @@ class Outcome:
         if not self.gained:
             return f"{self.kind}: nothing better {took}"
         low, high = 100 * self.interval.low, 100 * self.interval.high
+        points = "weighted points" if self.weighted else "points"
         return (
-            f"{self.kind}: {100 * self.gain:+.1f} points {took} (95 % interval {low:+.1f} to "
+            f"{self.kind}: {100 * self.gain:+.1f} {points} {took} (95 % interval {low:+.1f} to "
             f"{high:+.1f})"
         )
 
@@ -95,6 +97,11 @@ class Stages:
         self._began = self.task.runs
 
     @property
+    def perfect(self) -> bool:
+        """Whether no candidate can be better than the best: its runs are all right, and free."""
+        return self.task.best.weighted_score >= 1
+
+    @property
     def most_left(self) -> int:
         """The runs that are left of the maximum."""
         return self.most - (self.task.runs - self._began)
@@ -117,15 +124,15 @@ class Stages:
     def tell_baselines(self) -> None:
         """Tell what constrained outputs gained, which every compile finds out first."""
         declared = self.task.program.state()
-        first = self.task.known(declared)
-        other = self.task.known(declared.map(constrained=True))
+        first = self.task.weighted_scores(declared)
+        other = self.task.weighted_scores(declared.map(constrained=True))
         if other and first and declared != declared.map(constrained=True):
             found = _compare(first, other)
-            self._tell(Outcome("constrained outputs", len(other), *found, found[1].high))
+            self._tell(self._outcome("constrained outputs", len(other), *found, found[1].high))
 
     async def look(self, kind: str, optimizer: Optimizer) -> Outcome | None:
         """Run an optimizer whose candidates race by knockout, if nothing is perfect yet."""
-        if self.task.best.score >= 1:
+        if self.perfect:
             return None
         return await self.run(kind, optimizer, task=self.task.with_knockouts())
 
@@ -151,15 +158,21 @@ class Stages:
 
     def _add(self, kind: str, before: Before) -> Outcome:
         task = self.task
-        known = task.known(before.best.state)
-        gain, interval = _compare(known, task.known(task.best.state))
-        tried = [task.known(item.state) for item in task.candidates[before.candidates :]]
+        known = task.weighted_scores(before.best.state)
+        gain, interval = _compare(known, task.weighted_scores(task.best.state))
+        tried = [task.weighted_scores(item.state) for item in task.candidates[before.candidates :]]
         may_gain = not tried or any(_compare(known, rows, _REACH)[1].high > 0 for rows in tried)
         reach = 1 / len(task.val) if may_gain else 0.0
-        outcome = Outcome(kind, task.runs - before.runs, gain, interval, reach)
+        outcome = self._outcome(kind, task.runs - before.runs, gain, interval, reach)
         self.outcomes.append(outcome)
         self._tell(outcome)
         return outcome
+
+    def _outcome(
+        self, kind: str, runs: int, gain: float, interval: Interval, reach: float
+    ) -> Outcome:
+        weighted = self.task.best.objectives is not None
+        return Outcome(kind, runs, gain, interval, reach, weighted)
 
     def _tell(self, outcome: Outcome) -> None:
         self.task.note(
@@ -173,12 +186,8 @@ class Stages:
 
 
 def _compare(
-    before: Mapping[int, Row], after: Mapping[int, Row], confidence: float = 0.95
+    before: Mapping[int, float], after: Mapping[int, float], confidence: float = 0.95
 ) -> tuple[float, Interval]:
-    """Return the mean gain in score on the examples that both were run on, and its interval."""
-    changes = [
-        row.score.value - before[index].score.value
-        for index, row in after.items()
-        if index in before
-    ]
-    return fmean(changes), paired_interval(changes, confidence)
+    """Return the mean gain on the examples that both were run on, and its paired interval."""
+    changes = [value - before[index] for index, value in after.items() if index in before]
+    return fmean(changes), difference_interval(changes, confidence)

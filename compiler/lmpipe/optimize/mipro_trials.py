@@ -55,7 +55,8 @@ class Trials:
         scores: dict[int, float] = {}
         for point, candidate in self._scored:
             number = point.get(f"instruction of {path}", 0)
-            scores[number] = max(scores.get(number, 0.0), self.task.estimate(candidate))
+            estimate = self.task.estimate(candidate)  # below 0 where costs outweigh the score
+            scores[number] = max(scores.get(number, estimate), estimate)
         own = self.best().get(f"instruction of {path}", 0)
         ranked = sorted(scores, key=lambda number: (number == own, scores[number]))
         return {self.space.instructions[path][number]: scores[number] for number in ranked}

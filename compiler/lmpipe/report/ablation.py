@@ -48,25 +48,34 @@ def ablation_line(ablation: records.Ablation) -> str:
     if not ablation.parts:
         return f"not known: {ablation.incomplete}"
     named: dict[str, list[str]] = {}
-    for part in sorted(ablation.parts, key=lambda part: -part.without.difference):
+    for part in sorted(ablation.parts, key=lambda part: -part.without.deciding):
         named.setdefault(part.without.verdict, []).append(
-            f"{part.name} {points(part.without.difference)}"
+            f"{part.name} {points(part.without.deciding)}"
         )
     did = named.pop("needed", None)
-    lines = [f"{', '.join(did)} points" if did else "no single part for certain"]
+    unit = "points with costs weighed" if _weighs(ablation) else "points"
+    lines = [f"{', '.join(did)} {unit}" if did else "no single part for certain"]
     return "; ".join([*lines, *(f"{verdict}: {', '.join(of)}" for verdict, of in named.items())])
 
 
 def ablation_table(ablation: records.Ablation) -> Table:
-    """Tabulate what each part adds; parts alone only if that was tried."""
+    """Tabulate what each part adds; parts alone only if that was tried.
+
+    If the recipe has objectives, a column has the differences that the verdicts go by.
+    """
     tried_alone = any(part.alone is not None for part in ablation.parts)
     columns = [Column("part"), Column("without it", "number"), Column("it adds", "number")]
+    weighs = _weighs(ablation)
+    if weighs:
+        columns.append(Column("with costs weighed", "number"))
     if tried_alone:
         columns.append(Column("alone it adds", "number"))
     columns += [Column("prompt tokens", "number"), Column("", "short")]
     rows = []
     for part in ablation.parts:
-        effects = [part.without, part.alone] if tried_alone else [part.without]
+        effects: list[records.Effect | records.Weighted | None] = [part.without]
+        effects += [part.without.weighted] if weighs else []
+        effects += [part.alone] if tried_alone else []
         rows.append(
             TableRow(
                 cells(
@@ -90,12 +99,18 @@ def ablation_notes(ablation: records.Ablation) -> list[str]:
         "95 % interval), and as many prompt tokens to a run. These examples also chose the result, "
         "so the gains are somewhat too high."
     ]
+    if _weighs(ablation):
+        notes.append("The verdicts go by the weighted scores, as the choice of the result did.")
     if len(ablation.parts) > 1:
         notes.append("Parts work together, so the gains need not add up to the whole gain.")
     return [*notes, *filter(None, [sentence(ablation.incomplete)])]
 
 
-def _effect_cell(effect: records.Effect | None) -> Cell:
+def _weighs(ablation: records.Ablation) -> bool:
+    return any(part.without.weighted is not None for part in ablation.parts)
+
+
+def _effect_cell(effect: records.Effect | records.Weighted | None) -> Cell:
     if effect is None:
         return Cell(NOTHING)
     return Cell(points(effect.difference), note=points_range(effect.interval))

@@ -214,11 +214,17 @@ class Effect(_Record):
     interval: tuple[Difference, Difference]
     prompt_tokens: float
     examples: Count
+    weighted: Weighted | None = None
+
+    @property
+    def deciding(self) -> float:
+        """The difference that decides: that of the weighted scores, if there are any."""
+        return self.weighted.difference if self.weighted else self.difference
 
     @property
     def verdict(self) -> Verdict:
         """What the interval and the difference say of the part."""
-        return verdict_on(self.difference, self.interval)
+        return verdict_on(self.deciding, (self.weighted or self).interval)
 
     @property
     def sign(self) -> Sign:

@@ -197,6 +197,25 @@ def test_several_texts_are_improved_by_their_names(tmp_path: Path) -> None:
     assert "texts[head]" in question(proposer.requests[0])["program"]
 
 
+def test_feedback_on_one_of_several_texts_is_given_by_its_name(tmp_path: Path) -> None:
+    def judged(texts: Mapping[str, str]) -> lmpipe.Score:
+        return lmpipe.Score(0.5, predictor_feedback={"tail": "name the sender"})
+
+    proposer = lmpipe.ScriptedLM(lambda request: improved("x"))
+    lmpipe.optimize_text(
+        {"head": "", "tail": ""},
+        judged,
+        runs=tmp_path,
+        proposer=proposer,
+        budget=lmpipe.Budget(calls=40),
+    )
+    (said,) = {
+        question(request)["cases"].partition("step texts[tail]")[2].splitlines()[1]
+        for request in proposer.requests
+    }
+    assert said == "feedback on this step: name the sender"
+
+
 # --- what is kept
 
 
@@ -333,6 +352,8 @@ def test_a_score_out_of_range_is_an_error(tmp_path: Path) -> None:
         ("a", nearness, {"train": TRAIN}, "leave out train"),
         ("a", nearness, {"val": VAL}, "val and test need train"),
         ("a", 3, {}, "is not a function of the text"),
+        ("a", nearness, {"objective": 3}, "say in words what the text is for"),
+        ("a", nearness, {"budget": 200}, r"such as Budget\(calls=200\)"),
     ],
 )
 def test_wrong_arguments_are_named(

@@ -11,9 +11,10 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
-from lmpipe.compiling.text_search.text_program import ONLY, Texts
+from lmpipe.compiling.text_search.text_program import ONLY, Texts, path_of
 from lmpipe.data.example import Example
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.canonical_json import canonical_json
@@ -80,7 +81,10 @@ class Evaluator:
                 raise
             message = f"the evaluation failed: {type(error).__name__}: {error}"
             return Score(0.0, message, {FAILED: 1.0})
-        return to_score(result, name=self.name, example=example)
+        score = to_score(result, name=self.name, example=example)
+        said = score.predictor_feedback.items()
+        by_path = {path_of(name) if name in texts else name: text for name, text in said}
+        return replace(score, predictor_feedback=by_path) if self._named else score
 
     def messages(self, texts: Mapping[str, str], example: Example) -> tuple[Message, ...]:
         """Write texts, and the example, as the turns of a request."""

@@ -19,7 +19,7 @@ from lmpipe.compiling.text_search.evaluator import (
     T,
 )
 from lmpipe.compiling.text_search.proposing import ImproveOneText, ImproveText
-from lmpipe.compiling.text_search.text_program import ONLY, TASK, TextProgram
+from lmpipe.compiling.text_search.text_program import ONLY, TASK, TextProgram, path_of
 from lmpipe.data.example import Example
 from lmpipe.data.source import Data, load_examples
 from lmpipe.errors import RecipeError
@@ -119,9 +119,10 @@ async def aoptimize_text(
     Args:
         start: the text to begin with, or several texts by name that work together.
         evaluate: returns the score of a text, from 0 to 1, as a number, a boolean or a
-            `lmpipe.Score` with feedback, which the proposer reads. It takes the text, or a mapping
-            of texts, and an example if there are any. It may be async; otherwise it runs in
-            threads, several at once. One that asks LMs declares it by
+            `lmpipe.Score` with feedback, which the proposer reads; its `predictor_feedback` is what
+            to say about single texts, by their names. It takes the text, or a mapping of texts,
+            and an example if there are any. It may be async; otherwise it runs in threads, several
+            at once. One that asks LMs declares it by
             `@lmpipe.metrics.judge(max_calls=…)`; then its LM calls are kept and counted in place
             of its scores.
         train: examples to learn from; None for a single task, of which the text is the solution.
@@ -145,7 +146,7 @@ async def aoptimize_text(
         BudgetExhaustedError: if the budget cannot score the start.
         LMError: if the proposer is unavailable or refuses; the same call resumes.
     """
-    _check_start(start)
+    _check(start, objective, budget)
     rows = _rows(train, val, test)
     given = None if train is None else [row for part in rows.values() for row in part]
     lm = EvaluatorLM(Evaluator(evaluate, given, named=not isinstance(start, str)))
@@ -185,7 +186,14 @@ optimize_text = blocking(
 )
 
 
-def _check_start(start: Any) -> None:
+def _check(start: Any, objective: Any, budget: Any) -> None:
+    """Check what a recipe does not check, or not under these names."""
+    if not isinstance(objective, str):
+        raise RecipeError(f"objective is {objective!r:.100}: say in words what the text is for")
+    if not isinstance(budget, Budget | None):
+        raise RecipeError(
+            f"budget is {budget!r:.100}: give lmpipe.Budget(…), such as Budget(calls=200)"
+        )
     texts = {ONLY: start} if isinstance(start, str) else start
     if not isinstance(texts, Mapping) or not texts:
         raise RecipeError(f"start is {start!r:.100}: give a text, or a dict of texts by name")
@@ -235,4 +243,4 @@ def _texts_of(start: T, state: ProgramState) -> T:
     texts = {path: item.instruction for path, item in state.predictors.items()}
     if isinstance(start, str):
         return texts[ONLY]
-    return {name: texts[f"texts[{name}]"] for name in start}
+    return {name: texts[path_of(name)] for name in start}

@@ -24,6 +24,11 @@ ONLY = "text"
 TASK = "run"
 
 
+def path_of(name: str) -> str:
+    """Return the path of the predictor that is the text of a name."""
+    return f"texts[{name}]"
+
+
 class UseText(Signature):
     """Do well what the text is for."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 
 from lmpipe.errors import RecipeError
 from lmpipe.evaluation.results import Row
+from lmpipe.lm.call import Call
 from lmpipe.lm.spend import full_price
 
 # What a weight counts: this many tokens of one run, and a dollar for this many runs.
@@ -105,9 +106,18 @@ def parse_weights(text: str) -> dict[str, float]:
 
 def run_tokens(row: Row) -> int:
     """Count the tokens of a run of the program, without those of the metric."""
-    return sum(call.reply.usage.tokens for call in row.calls if call.role != "judge")
+    return sum(call.reply.usage.tokens for call in _own_calls(row))
+
+
+def run_prompt_tokens(row: Row) -> int:
+    """Count the prompt tokens of a run of the program, without those of the metric."""
+    return sum(call.reply.usage.prompt_tokens for call in _own_calls(row))
 
 
 def run_usd(row: Row) -> float | None:
     """Return the cost of a run of the program at full price; None if a price is unknown."""
-    return full_price(call for call in row.calls if call.role != "judge")
+    return full_price(_own_calls(row))
+
+
+def _own_calls(row: Row) -> Iterator[Call]:
+    return (call for call in row.calls if call.role != "judge")

@@ -228,6 +228,14 @@ class Task:
         rows = self._scoreboard.rows(state, indices) if indices else []
         return dict(zip(indices, rows, strict=True))
 
+    def weighted_scores(self, state: ProgramState) -> dict[int, float]:
+        """Return what a state is compared by on each validation example so far, by position.
+
+        That is its scores, or its weighted scores if the recipe has objectives.
+        """
+        indices = list(self.known(state))
+        return dict(zip(indices, self._scoreboard.weighted_scores(state, indices), strict=True))
+
     async def race(self, entries: Sequence[Entry], *, halve: bool = False) -> list[Candidate]:
         """Score states on the validation examples while they may still be the best.
 
