@@ -145,12 +145,14 @@ def test_which_lms_cite(model: str, cites: bool | None) -> None:
 
 
 def test_a_cassette_keeps_them(tmp_path: Path) -> None:
-    for replies in ((CITED,), ()):
+    lms = [claude(CITED), claude(CITED)]
+    for lm in lms:
         with (
             Cassette(tmp_path / "cited.jsonl", mode="once") as store,
-            lmpipe.using(lm=claude(*replies), runtime=Runtime(store=store)),
+            lmpipe.using(lm=lm, runtime=Runtime(store=store)),
         ):
             result = lmpipe.Predict(AnswerAndCite)(**INPUTS)
+    assert [len(lm.requests) for lm in lms] == [1, 0]
     assert result.citations == [lmpipe.Citation(id="p1", quote="the capital of Italy")]
 
 

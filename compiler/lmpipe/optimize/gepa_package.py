@@ -127,6 +127,7 @@ class GepaCallbacks:
         """Whether the package should stop; raises if a step of the engine failed."""
         if self._steps.failure is not None:
             raise self._steps.failure
+        self._follow(state)  # after the last step, too
         self._idle = 0 if self._search.runs > self._last_runs else self._idle + 1
         self._last_runs = self._search.runs
         return self._search.ended or self._idle > _IDLE_STEPS or self._unanswered > _IDLE_ASKS

@@ -14,7 +14,7 @@ from lmpipe.lm.cache.entry import decode, encode, from_line, to_line
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.lm.parts import MediaPart, TextPart, ToolCall
-from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.request import Quote, Reply, Request
 from lmpipe.state.usage import Usage
 
 NOW = "2026-01-01T00:00:00+00:00"
@@ -46,6 +46,7 @@ def test_every_field_of_a_reply_is_stored() -> None:
         signature="c2ln",
         logprobs=({"token": "a", "logprob": -0.5},),
         context=4096,
+        quotes=(Quote(0, "words"),),
     )
     assert {field.name for field in dataclasses.fields(Reply)} == {*reply.to_json(), "cached"}
     assert decode(KEY, encode(KEY, REQUEST, reply)) == reply.as_cached()
