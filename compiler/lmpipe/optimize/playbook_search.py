@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
-from lmpipe.foundation.statistics import paired_interval
 from lmpipe.foundation.vectors import similarity
 from lmpipe.modules.learning import Taught, numbered_lessons, reflection_signature, with_taught
 from lmpipe.optimize.engine.fitting import Case, Cases
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.candidate_names import changes_words
+from lmpipe.optimize.shared.held_out import is_behind
 from lmpipe.optimize.shared.paired_test import sign_test
 from lmpipe.optimize.shared.proposer_text import describe_program, describe_rows
+from lmpipe.optimize.shared.training_runs import TrainingRuns
 from lmpipe.state.lessons import LessonDelta, lesson_key, may_say_the_same, prune, texts_of
 from lmpipe.state.program_state import ProgramState
 
@@ -23,6 +24,8 @@ from lmpipe.state.program_state import ProgramState
 _BLOCKS, _SMALLEST_BLOCK = 5, 10
 # The probability of as many losses by chance up to which a merge is rolled back.
 _LEVEL = 0.2
+# The confidence of the interval by which lessons that lost a race are rolled back.
+_CONFIDENCE = 0.95
 # Lessons whose embeddings are at least so similar say the same, as in the paper's own code.
 _SAME = 0.9
 
@@ -65,7 +68,6 @@ class PlaybookSearch:
     task: Task
     rng: random.Random
     most: int
-    _rows: dict[tuple[ProgramState, int], Row] = field(default_factory=dict)
     _taught: dict[int, list[Taught]] = field(default_factory=dict)
     _tried: dict[int, list[Case]] = field(default_factory=dict)
     _since_validation: list[RunReflection] = field(default_factory=list)
@@ -74,6 +76,7 @@ class PlaybookSearch:
 
     def __post_init__(self) -> None:
         self.state = self.counted = self._validated = self.task.start
+        self._train = TrainingRuns(self.task)
         # Of more lessons than a predictor may have, the others would be dropped at the first merge.
         self._not_compared = _texts_beyond(self.task.start, self.most)
         size = len(self.task.val)
@@ -83,14 +86,14 @@ class PlaybookSearch:
 
     async def run(self, indices: Sequence[int]) -> list[Row]:
         """Run the program on training examples; lessons of those that are right have helped."""
-        new = [index for index in indices if (self.state, index) not in self._rows]
-        found = await self._trials([(self.state, index) for index in new])
-        for index, row in zip(new, found, strict=True):
-            self._rows[self.state, index] = row
-        right = [index for index, row in zip(new, found, strict=True) if row.score.value >= 1]
+        new = [index for index in indices if index not in self._train.known(self.state)]
+        rows = await self._train.rows([(self.state, index) for index in indices])
+        self._runs_since_validation += len(new)
+        known = self._train.known(self.state)
+        right = [index for index in new if known[index].score.value >= 1]
         helped = [helpful(one) for index in right for one in self._taught.get(index, ())]
         self.counted = with_taught(self.counted, helped)
-        return [replace(self._rows[self.state, index], index=index) for index in indices]
+        return [replace(row, index=index) for index, row in zip(indices, rows, strict=True)]
 
     async def reflect(self, rows: Sequence[Row]) -> list[RunReflection]:
         """Ask what each run that is not right teaches; answers without lessons are left out."""
@@ -190,8 +193,8 @@ class PlaybookSearch:
     def _is_behind(self) -> bool:
         """Whether the state is worse than the one before by more than chance."""
         before, after = self.task.known(self._validated), self.task.known(self.state)
-        apart = [after[i].score.value - before[i].score.value for i in after if i in before]
-        return bool(apart) and paired_interval(apart).high < 0
+        both = [(before[i].score.value, after[i].score.value) for i in after if i in before]
+        return is_behind(both, _CONFIDENCE)
 
     async def _trials(self, pairs: Sequence[tuple[ProgramState, int]]) -> list[Row]:
         self._runs_since_validation += len(pairs)

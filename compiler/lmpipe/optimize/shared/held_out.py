@@ -16,8 +16,8 @@ from lmpipe.state.program_state import ProgramState
 _BLOCKS, _SMALLEST_BLOCK = 6, 8
 # A state's own scores count against so many of what was expected of the state before.
 _PARENT_WEIGHT = 6
-# The probability of calling an equally good state worse.
-_RISK = 0.2
+# The confidence of the interval: an equally good state is called worse with a probability of 0.2.
+_CONFIDENCE = 0.6
 
 
 class HeldOut:
@@ -89,7 +89,7 @@ class HeldOut:
         return self._task.best.state == state
 
 
-def is_behind(pairs: Sequence[Pair]) -> bool:
-    """Say whether the scores after a change are behind those before by more than chance."""
+def is_behind(pairs: Sequence[Pair], confidence: float = _CONFIDENCE) -> bool:
+    """Say whether the whole interval of the change from scores before to those after is below 0."""
     apart = [after - before for before, after in pairs]
-    return bool(apart) and paired_interval(apart, 1 - 2 * _RISK).high < 0
+    return bool(apart) and paired_interval(apart, confidence).high < 0
