@@ -15,7 +15,8 @@ from lmpipe.state.program_state import ProgramState
 # A candidate's own validation scores count against so many of its parent's expected score.
 _PARENT_WEIGHT = 6
 
-# A state that is better than the most promising one on so many examples by chance is no parent.
+# A state is a parent only if it is better than the most promising one on more examples than come
+# by chance with this probability.
 _LUCK = 0.2
 
 # An example: whether it is of validation, and its position.

@@ -138,7 +138,6 @@ class GepaCallbacks:
         self, state: Any, candidate_selector: Any, batch_sampler: Any, trainset: Any
     ) -> list[Any]:
         """Draw parents, and a mini-batch for each of their children."""
-        self._follow(state)
         self._steps(self._search.keep_pace(self.pool))
         if self._search.ended:
             return []
