@@ -1,0 +1,94 @@
+"""`make_app`: the ASGI application that answers for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lmpipe.serve.deployment import Programs
+from lmpipe.serve.endpoints import ProgramEndpoints
+from lmpipe.serve.gate import Gate
+from lmpipe.serve.openapi import OpenAPI
+from lmpipe.serve.options import ServeOptions
+from lmpipe.serve.requests import json_response
+from lmpipe.serve.running import Slots
+
+
+class ServeApp:
+    """The ASGI application of a server over programs.
+
+    Args:
+        programs: the programs, which may be swapped while it runs.
+        options: the limits, and who may use it.
+
+    Attributes:
+        ready: whether the server wants requests; `/ready` tells load balancers.
+    """
+
+    def __init__(self, programs: Programs, options: ServeOptions | None = None) -> None:
+        self.programs = programs
+        self.options = options or ServeOptions()
+        self.slots = Slots(self.options.concurrency)
+        self.ready = True
+        router = Router(self._routes())
+        self._gate = Gate(router, self.options, lambda: _secrets_of(programs))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        scope["app"] = self  # then the router raises errors, which the gate turns into problems
+        await self._gate(scope, receive, send)
+
+    def _routes(self) -> Sequence[BaseRoute]:
+        programs = ProgramEndpoints(self.programs, self.options, self.slots)
+        openapi = OpenAPI(self.programs, self.options)
+        return [
+            Route("/v1/programs/{name}", programs.answer, methods=["POST"]),
+            Route("/v1/programs/{name}", programs.describe, methods=["GET"]),
+            Route("/v1/programs", programs.list_programs, methods=["GET"]),
+            Route("/openapi.json", openapi.document, methods=["GET"]),
+            Route("/docs", _docs, methods=["GET"]),
+            Route("/", _home, methods=["GET"]),
+            Route("/health", self._health, methods=["GET"]),
+            Route("/ready", self._ready, methods=["GET"]),
+        ]
+
+    async def _health(self, request: Request) -> Response:
+        """Say that the process answers."""
+        return json_response({"status": "ok"})
+
+    async def _ready(self, request: Request) -> Response:
+        """Say whether the server wants requests."""
+        free = self.slots.limit - self.slots.taken
+        body = {"status": "ready" if self.ready else "stopping", "free": free}
+        return json_response(body, status=200 if self.ready else 503)
+
+
+async def _docs(request: Request) -> Response:
+    return FileResponse(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
+
+
+async def _home(request: Request) -> Response:
+    return RedirectResponse("/docs")
+
+
+_PAGE = Path(__file__).parent / "docs.html"
+
+# The page has its own styles and code, and talks to nobody else.
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+def _secrets_of(programs: Programs) -> list[str]:
+    """The keys of the LMs, which no log shows."""
+    settings = [run.settings for item in programs for run in item.runs]
+    lms = [lm for item in settings for lm in (item.lm, item.embedder) if lm is not None]
+    return [secret for lm in lms for secret in lm.secrets]

@@ -1,0 +1,196 @@
+"""`Gate`: what every request passes: its id, the host, the key, the size of its body, the log."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lmpipe.foundation.exact_json import dump_json
+from lmpipe.foundation.printable import printable
+from lmpipe.foundation.redaction import redact
+from lmpipe.foundation.shorten import one_line
+from lmpipe.lm.http.address import is_loopback
+from lmpipe.serve.options import ServeOptions
+from lmpipe.serve.problems import Problem, Refused, problem_of
+
+log = logging.getLogger("lmpipe.serve")
+
+# What needs no key: a load balancer has none, and the page asks for one.
+_OPEN = frozenset({"/", "/docs", "/health", "/ready"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LONGEST_PATH, _LONGEST_ERROR = 200, 2_000  # characters in the log
+_PROBLEM = b"application/problem+json"
+
+
+class Gate:
+    """The ASGI application around all others of a server."""
+
+    def __init__(
+        self, app: ASGIApp, options: ServeOptions, lm_secrets: Callable[[], Sequence[str]]
+    ) -> None:
+        """Put a gate around an application; the log never shows the secrets of its LMs."""
+        self._app = app
+        self._options = options
+        self._lm_secrets = lm_secrets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        passage = _Passage(scope, send)
+        body = _LimitedBody(receive, self._options.max_body)
+        try:
+            self._check(scope, passage.headers)
+            await self._app(scope, body, passage.send)
+        except Exception as error:  # noqa: BLE001 - a program may raise anything
+            await self._fail(passage, error)
+        finally:
+            passage.log()
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        """Raise Refused if the request may not come in."""
+        options = self._options
+        if options.local_only and not is_loopback(_host_of(headers.get("host", ""))):
+            raise Refused(
+                Problem(
+                    421,
+                    "wrong-host",
+                    "this server answers only to names of this machine, such as localhost",
+                    "send the request to 127.0.0.1, or start the server with keys",
+                )
+            )
+        if not options.keys or scope["path"] in _OPEN:
+            return
+        if not options.admits(key_of(headers)):
+            raise Refused(
+                Problem(
+                    401,
+                    "key-needed",
+                    "the request has no API key that this server knows",
+                    "send `Authorization: Bearer <key>`",
+                )
+            )
+        if (said := headers.get("content-length", "")).isdigit() and int(said) > options.max_body:
+            raise _too_large(options.max_body)
+
+    async def _fail(self, passage: _Passage, error: Exception) -> None:
+        """Answer with a problem, and log what is not the client's fault."""
+        if isinstance(error, HTTPException):
+            problem = _of_http(error)
+        else:
+            problem = problem_of(error)
+        if problem.status >= 500:
+            self.log_error(passage.request_id, error)
+        if passage.started:
+            raise error  # the answer is cut: the server closes the connection
+        await passage.send_problem(problem)
+
+    def log_error(self, request_id: str, error: BaseException) -> None:
+        """Log an error in one line, without secrets."""
+        known = (*self._options.keys, *self._options.admin_keys, *self._lm_secrets())
+        text = redact(f"{type(error).__name__}: {error}", known)
+        log.error("%s failed: %s", request_id, printable(one_line(text, _LONGEST_ERROR)))
+
+
+class _Passage:
+    """One request on its way: its id, and what is known of its answer for the log."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.headers = Headers(scope=scope)
+        given = self.headers.get("x-request-id", "")
+        known = _REQUEST_ID.fullmatch(given)
+        self.request_id = given if known else secrets.token_hex(8)
+        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = self.request_id
+        self.started = False
+        self._scope, self._send = scope, send
+        self._status, self._run = 499, ""  # the client is gone, if no answer begins
+        self._since = time.perf_counter()
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started, self._status = True, message["status"]
+            headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            message = {**message, "headers": headers}
+            self._run = next((v.decode("latin-1") for k, v in headers if k == b"lmpipe-run"), "")
+        await self._send(message)
+
+    async def send_problem(self, problem: Problem) -> None:
+        body = dump_json(problem.to_json(self.request_id))
+        headers = {"content-length": str(len(body)), **problem.headers()}
+        sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+        sent.append((b"content-type", _PROBLEM))
+        await self.send({"type": "http.response.start", "status": problem.status, "headers": sent})
+        await self.send({"type": "http.response.body", "body": body})
+
+    def log(self) -> None:
+        """Log the request: never its query, headers or body, which may hold secrets."""
+        if log.isEnabledFor(logging.INFO):
+            milliseconds = (time.perf_counter() - self._since) * 1000
+            path = printable(one_line(self._scope["path"], _LONGEST_PATH))
+            log.info(
+                "%s %s %s %d %.1f ms%s",
+                self.request_id,
+                self._scope["method"],
+                path,
+                self._status,
+                milliseconds,
+                f" run={self._run}" if self._run else "",
+            )
+
+
+class _LimitedBody:
+    """Receives a request's body up to a size, whether its length was said or not."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive, self._limit, self._size = receive, limit, 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._size += len(message.get("body", b""))
+        if self._size > self._limit:
+            raise _too_large(self._limit)
+        return message
+
+
+def key_of(headers: Mapping[str, str]) -> str:
+    """Return the API key of a request; empty if it has none."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+
+
+def _host_of(header: str) -> str:
+    """Return the host of a `Host` header, without its port and brackets."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.rpartition(":")[0] or header if ":" in header else header
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(
+        Problem(
+            413,
+            "too-large",
+            f"the body of the request has more than {limit:,} bytes",
+            "send less, such as fewer rows in a batch, or ask the operator for more (--max-body)",
+        )
+    )
+
+
+def _of_http(error: HTTPException) -> Problem:
+    if error.status_code == 404:
+        return Problem(404, "not-found", "there is nothing at this address", "see /docs")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return Problem(
+            405, "wrong-method", "this address does not take this method", f"send {allowed}"
+        )
+    return Problem(error.status_code, "invalid-request", str(error.detail), "see /docs")

@@ -1,0 +1,114 @@
+"""Reading requests and writing answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lmpipe.foundation.exact_json import dump_json, load_json
+from lmpipe.serve.deployment import Deployment, Programs, ServedRun
+from lmpipe.serve.problems import FieldProblem, Problem, Refused
+from lmpipe.serve.running import Answer
+
+UNIT_HEADER, RUN_HEADER = "lmpipe-unit", "lmpipe-run"
+
+
+def request_id(request: Request) -> str:
+    """Return the id of a request, which its answer and the log have too."""
+    found: str = request.state.request_id
+    return found
+
+
+async def read_json(request: Request) -> Any:
+    """Read the body of a request.
+
+    Raises:
+        Refused: if it is not sent as JSON, or is none.
+    """
+    # A page of another site can send any other type from a browser without being asked first.
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise Refused(
+            Problem(
+                415,
+                "json-needed",
+                f"the body has the type {kind or 'that nobody named'}"[:200],
+                "send JSON with `Content-Type: application/json`",
+            )
+        )
+    try:
+        return load_json(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise Refused(
+            Problem(
+                400,
+                "invalid-json",
+                f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})",
+                "send a JSON object in UTF-8",
+            )
+        ) from None
+
+
+def find_deployment(programs: Programs, name: str) -> Deployment:
+    """Return what answers for a program, or raise Refused."""
+    found = programs.get(name)
+    if found is None:
+        names = ", ".join(programs.names)
+        raise Refused(
+            Problem(
+                404,
+                "no-such-program",
+                f"the server has no program {name[:100]!r}",
+                f"ask for one of {names}",
+            )
+        )
+    return found
+
+
+def choose_run(deployment: Deployment, request: Request) -> ServedRun:
+    """Choose the run that answers: the one that is asked for, or by the shares.
+
+    Raises:
+        Refused: if the request asks for a run that does not answer for the program.
+    """
+    wanted = request.headers.get(RUN_HEADER)
+    if wanted is None:
+        return deployment.choose(request.headers.get(UNIT_HEADER) or request_id(request))
+    found = deployment.find(wanted)
+    if found is None:
+        runs = ", ".join(run.run for run in deployment.runs)
+        remedy = f"send one of {runs}, or leave it out"
+        wrong = FieldProblem(RUN_HEADER, f"is {wanted[:100]!r}", remedy)
+        raise Refused(
+            Problem(
+                409,
+                "no-such-run",
+                f"this run does not answer for {deployment.name} now",
+                remedy,
+                (wrong,),
+            )
+        )
+    return found
+
+
+def answer_headers(served: ServedRun, answer: Answer | None = None) -> dict[str, str]:
+    """Return the headers that tell which run answered, and what it took."""
+    headers = {RUN_HEADER: served.run}
+    if answer is not None:
+        headers["lmpipe-calls"] = str(len(answer.charges))
+        headers["lmpipe-fresh-calls"] = str(answer.fresh_calls)
+        headers["lmpipe-tokens"] = str(answer.prompt_tokens + answer.completion_tokens)
+    return headers
+
+
+def json_response(
+    value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Make a response of JSON."""
+    return Response(
+        dump_json(value), status, headers=dict(headers or {}), media_type="application/json"
+    )
