@@ -62,6 +62,14 @@ class Deployment:
             raise ConfigError("a deployment needs a run or more, and a share for each")
         if len(set(names)) < len(names):
             raise ConfigError(f"the program {self.name} has the same run twice: {', '.join(names)}")
+        if any(run.name != self.name for run in self.runs):
+            raise ConfigError(f"runs of {self.name} have other names: give all of them that name")
+        first, *others = (run.interface.schemas() for run in self.runs)
+        if any(other != first for other in others):
+            raise ConfigError(
+                f"runs of {self.name} take other inputs or give other outputs: serve them as "
+                "programs of their own, NAME=RUN"
+            )
         if not all(share > 0 for share in self.shares):
             raise ConfigError(f"the shares of {self.name} are {self.shares}: give numbers above 0")
 

@@ -67,9 +67,9 @@ class Gate:
                     "send the request to 127.0.0.1, or start the server with keys",
                 )
             )
-        if not options.keys or scope["path"] in _OPEN:
-            return
-        if not options.admits(key_of(headers)):
+        if (said := headers.get("content-length", "")).isdigit() and int(said) > options.max_body:
+            raise _too_large(options.max_body)
+        if options.keys and scope["path"] not in _OPEN and not options.admits(key_of(headers)):
             raise Refused(
                 Problem(
                     401,
@@ -78,19 +78,15 @@ class Gate:
                     "send `Authorization: Bearer <key>`",
                 )
             )
-        if (said := headers.get("content-length", "")).isdigit() and int(said) > options.max_body:
-            raise _too_large(options.max_body)
 
     async def _fail(self, passage: _Passage, error: Exception) -> None:
         """Answer with a problem, and log what is not the client's fault."""
-        if isinstance(error, HTTPException):
-            problem = _of_http(error)
-        else:
-            problem = problem_of(error)
+        problem = _of_http(error) if isinstance(error, HTTPException) else problem_of(error)
         if problem.status >= 500:
             self.log_error(passage.request_id, error)
         if passage.started:
-            raise error  # the answer is cut: the server closes the connection
+            # The server then closes the connection. It logs what it gets, which has no secrets.
+            raise ConnectionAbortedError(f"the answer of {passage.request_id} is cut") from None
         await passage.send_problem(problem)
 
     def log_error(self, request_id: str, error: BaseException) -> None:

@@ -131,6 +131,10 @@ class Interface:
         about = {"type": "object", "properties": {_RESULT: schema}, "required": [_RESULT]}
         return Schema(about if self.result is not Any else {"type": "object"}, definitions)
 
+    def schemas(self) -> tuple[Schema, Schema]:
+        """Return the schemas of the inputs and the answer, which tell whether interfaces agree."""
+        return self.input_schema(), self.output_schema()
+
     def _missing(self, field: FieldSpec) -> FieldProblem:
         kind = type_name(field.annotation)
         return FieldProblem(field.name, "is missing", f"add {field.name!r}, a value of type {kind}")

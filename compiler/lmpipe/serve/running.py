@@ -109,9 +109,8 @@ async def run(served: ServedRun, inputs: Mapping[str, Any], limits: RunLimits) -
     """
     budget = nullcontext() if limits.calls is None else scope(max_calls=limits.calls)
     with overriding(served.settings), budget, metering() as charges:
-        result = await within(
-            limits.seconds, served.program.acall(**inputs), late=lambda: _late(limits)
-        )
+        program: Any = served.program
+        result = await within(limits.seconds, program.acall(**inputs), late=lambda: _late(limits))
     return Answer(result, charges)
 
 
