@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from lmpipe.serve.deployment import Programs
 from lmpipe.serve.endpoints import ProgramEndpoints
+from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.gate import Gate
 from lmpipe.serve.openapi import OpenAPI
 from lmpipe.serve.options import ServeOptions
@@ -35,8 +36,8 @@ class ServeApp:
         self.options = options or ServeOptions()
         self.slots = Slots(self.options.concurrency)
         self.ready = True
-        router = Router(self._routes())
-        self._gate = Gate(router, self.options, lambda: _secrets_of(programs))
+        self._errors = ErrorLog(programs, self.options)
+        self._gate = Gate(Router(self._routes()), self.options, self._errors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -44,10 +45,11 @@ class ServeApp:
         await self._gate(scope, receive, send)
 
     def _routes(self) -> Sequence[BaseRoute]:
-        programs = ProgramEndpoints(self.programs, self.options, self.slots)
+        programs = ProgramEndpoints(self.programs, self.options, self.slots, self._errors)
         openapi = OpenAPI(self.programs, self.options)
         return [
             Route("/v1/programs/{name}", programs.answer, methods=["POST"]),
+            Route("/v1/programs/{name}/batch", programs.batch, methods=["POST"]),
             Route("/v1/programs/{name}", programs.describe, methods=["GET"]),
             Route("/v1/programs", programs.list_programs, methods=["GET"]),
             Route("/openapi.json", openapi.document, methods=["GET"]),
@@ -85,10 +87,3 @@ _PAGE_HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
-
-
-def _secrets_of(programs: Programs) -> list[str]:
-    """The keys of the LMs, which no log shows."""
-    settings = [run.settings for item in programs for run in item.runs]
-    lms = [lm for item in settings for lm in (item.lm, item.embedder) if lm is not None]
-    return [secret for lm in lms for secret in lm.secrets]

@@ -6,7 +6,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -15,31 +15,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmpipe.foundation.exact_json import dump_json
 from lmpipe.foundation.printable import printable
-from lmpipe.foundation.redaction import redact
 from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.http.address import is_loopback
+from lmpipe.serve.error_log import ErrorLog, log
 from lmpipe.serve.options import ServeOptions
-from lmpipe.serve.problems import Problem, Refused, problem_of
-
-log = logging.getLogger("lmpipe.serve")
+from lmpipe.serve.problems import Problem, Refused
 
 # What needs no key: a load balancer has none, and the page asks for one.
 _OPEN = frozenset({"/", "/docs", "/health", "/ready"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LONGEST_PATH, _LONGEST_ERROR = 200, 2_000  # characters in the log
+_LONGEST_PATH = 200  # characters in the log
 _PROBLEM = b"application/problem+json"
 
 
 class Gate:
     """The ASGI application around all others of a server."""
 
-    def __init__(
-        self, app: ASGIApp, options: ServeOptions, lm_secrets: Callable[[], Sequence[str]]
-    ) -> None:
-        """Put a gate around an application; the log never shows the secrets of its LMs."""
-        self._app = app
-        self._options = options
-        self._lm_secrets = lm_secrets
+    def __init__(self, app: ASGIApp, options: ServeOptions, errors: ErrorLog) -> None:
+        self._app, self._options, self._errors = app, options, errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,19 +74,14 @@ class Gate:
 
     async def _fail(self, passage: _Passage, error: Exception) -> None:
         """Answer with a problem, and log what is not the client's fault."""
-        problem = _of_http(error) if isinstance(error, HTTPException) else problem_of(error)
-        if problem.status >= 500:
-            self.log_error(passage.request_id, error)
+        if isinstance(error, HTTPException):
+            problem = _of_http(error)
+        else:
+            problem = self._errors.problem_of(error, passage.request_id)
         if passage.started:
             # The server then closes the connection. It logs what it gets, which has no secrets.
             raise ConnectionAbortedError(f"the answer of {passage.request_id} is cut") from None
         await passage.send_problem(problem)
-
-    def log_error(self, request_id: str, error: BaseException) -> None:
-        """Log an error in one line, without secrets."""
-        known = (*self._options.keys, *self._options.admin_keys, *self._lm_secrets())
-        text = redact(f"{type(error).__name__}: {error}", known)
-        log.error("%s failed: %s", request_id, printable(one_line(text, _LONGEST_ERROR)))
 
 
 class _Passage:

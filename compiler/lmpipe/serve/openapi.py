@@ -60,6 +60,12 @@ _PROBLEM_SCHEMA = {
 }
 
 
+_EVENTS = (
+    "events `partial` with `field`, `offset`, `delta`, `value` and `done`, then `result` with "
+    "`outputs`, or `error` with a problem"
+)
+
+
 class OpenAPI:
     """Makes the OpenAPI document of the programs, and keeps it until one is swapped."""
 
@@ -80,7 +86,9 @@ def openapi_document(programs: Programs, options: ServeOptions) -> dict[str, Any
     paths: dict[str, Any] = {}
     for deployment in programs:
         schemas |= _schemas_of(deployment)
-        paths[f"/v1/programs/{deployment.name}"] = {"post": _answer_operation(deployment)}
+        path = f"/v1/programs/{deployment.name}"
+        paths[path] = {"post": _answer_operation(deployment)}
+        paths[f"{path}/batch"] = {"post": _batch_operation(deployment)}
     for path, (about, statuses) in _OTHERS.items():
         responses = {status: {"description": text} for status, text in statuses.items()}
         paths[path] = {"get": {"summary": about, "responses": responses}}
@@ -123,7 +131,10 @@ def _answer_operation(deployment: Deployment) -> dict[str, Any]:
     answer = {
         "description": "the outputs of the program",
         "headers": _header_objects(_ANSWER_HEADERS),
-        "content": {"application/json": {"schema": _reference(f"{name}.outputs")}},
+        "content": {
+            "application/json": {"schema": _reference(f"{name}.outputs")},
+            "text/event-stream": {"schema": {"type": "string", "description": _EVENTS}},
+        },
     }
     return {
         "operationId": f"run_{name}",
@@ -133,10 +144,47 @@ def _answer_operation(deployment: Deployment) -> dict[str, Any]:
         "parameters": _parameters(),
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _reference(f"{name}.inputs")}},
+            "content": _json_content(_reference(f"{name}.inputs")),
         },
         "responses": {"200": answer, **_problem_responses()},
     }
+
+
+def _batch_operation(deployment: Deployment) -> dict[str, Any]:
+    name = deployment.name
+    rows = {"type": "array", "items": _reference(f"{name}.inputs"), "minItems": 1}
+    result = {
+        "type": "object",
+        "description": "the outputs of a row, or its problem",
+        "properties": {
+            "outputs": _reference(f"{name}.outputs"),
+            "run": {"type": "string"},
+            "calls": {"type": "integer"},
+            "problem": _reference("Problem"),
+        },
+    }
+    return {
+        "operationId": f"batch_{name}",
+        "summary": f"Run {name} on many rows; the limits hold for each",
+        "tags": [name],
+        "parameters": _parameters(),
+        "requestBody": {"required": True, "content": _json_content(_object(rows=rows))},
+        "responses": {
+            "200": {
+                "description": "a result for each row, in their order",
+                "content": _json_content(_object(results={"type": "array", "items": result})),
+            },
+            **_problem_responses(),
+        },
+    }
+
+
+def _json_content(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _parameters() -> list[dict[str, Any]]:
