@@ -57,7 +57,7 @@ async def test_outputs_come_in_pieces_and_the_result_at_the_end() -> None:
     kind, last = events[-1]
     assert kind == "result"
     assert last["outputs"] == {"words": "the quick brown fox", "count": 4}
-    assert (last["run"], last["calls"]) == ("run-a", "1")
+    assert (last["run"], last["calls"]) == ("run-a", 1)
 
 
 async def test_what_the_lm_does_is_told_on_demand() -> None:

@@ -27,10 +27,13 @@ from lmpipe.errors import ConfigError
 if TYPE_CHECKING:
     from lmpipe.cli.overrides import Overrides
     from lmpipe.cli.targets import OpenTarget
+    from lmpipe.lm.runtime import Runtime
     from lmpipe.serve.deployment import Deployment, ServedRun
     from lmpipe.serve.options import ServeOptions
+    from lmpipe.serve.run_source import RunSource
     from lmpipe.serve.server import HttpServer
 
+_WATCH_SECONDS = 2.0
 _KEYS, _ADMIN_KEYS = "LMPIPE_SERVE_KEYS", "LMPIPE_SERVE_ADMIN_KEYS"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -78,6 +81,12 @@ class ServerOptions:
             help="Time for what runs to end when the server stops; 30 by default.",
         ),
     ] = 30.0
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Swap in a new run of a program when its compile has ended well."
+        ),
+    ] = False
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log errors only, no line for each request.")
     ] = False
@@ -112,8 +121,8 @@ def command(
     wanted = [parse_wanted(text, program, trust=trust) for text in runs]
     changes = lm_overrides(lms)
     with open_runtime(runtime):
-        deployments = open_deployments(wanted, changes)
-        _serve(deployments, options, server)
+        opened = [OpenedRun.of(item, changes) for item in wanted]
+        _serve(opened, options, server)
 
 
 @dataclass(frozen=True)
@@ -168,41 +177,75 @@ def serve_options(server: ServerOptions, concurrency: int) -> ServeOptions:
     return options
 
 
-def open_deployments(wanted: Sequence[Wanted], changes: Overrides) -> list[Deployment]:
-    """Open the runs that the command line names, those of one name as one deployment."""
-    from lmpipe.cli.targets import attach_servers, open_target
+@dataclass(frozen=True)
+class OpenedRun:
+    """A run that was opened: what is served, its share, and where other runs of it are."""
+
+    served: ServedRun
+    share: float
+    source: RunSource | None
+
+    @staticmethod
+    def of(wanted: Wanted, changes: Overrides) -> OpenedRun:
+        """Open a run that the command line names."""
+        from lmpipe.cli.targets import declared_recipe, is_run_folder, open_artifact, open_target
+        from lmpipe.compiling.run_folder import read_artifact
+        from lmpipe.serve.run_source import RunSource
+        from lmpipe.settings import current_settings
+
+        options, runtime = wanted.options, current_settings().runtime
+        if not is_run_folder(options.target):
+            opened = open_target(options, changes)
+            return OpenedRun(_served_run(opened, wanted.name, runtime), wanted.share, None)
+        artifact = read_artifact(options.target)
+        declared = declared_recipe(artifact, options)  # runs the program's file, once
+
+        def open_run(folder: Path) -> ServedRun:
+            opened = open_artifact(read_artifact(folder), declared, options, changes)
+            return _served_run(opened, served.name, runtime)
+
+        served = _served_run(
+            open_artifact(artifact, declared, options, changes), wanted.name, runtime
+        )
+        folder = artifact.path.resolve().parent
+        program = str(artifact.manifest["program"].get("name", ""))
+        return OpenedRun(served, wanted.share, RunSource(folder, program, open_run))
+
+
+def deployments_of(opened: Sequence[OpenedRun]) -> list[Deployment]:
+    """Return what answers for each program: the runs of one name share its requests."""
     from lmpipe.serve.deployment import Deployment
 
-    by_name: dict[str, list[tuple[ServedRun, float]]] = {}
-    for item in wanted:
-        opened = open_target(item.options, changes)
-        attach_servers(opened)
-        served = served_run(opened, item.name)
-        by_name.setdefault(served.name, []).append((served, item.share))
+    names = dict.fromkeys(item.served.name for item in opened)
+    found = [[item for item in opened if item.served.name == name] for name in names]
     return [
-        Deployment([run for run, _ in found], [share for _, share in found])
-        for found in by_name.values()
+        Deployment([item.served for item in runs], [item.share for item in runs]) for runs in found
     ]
 
 
-def served_run(opened: OpenTarget, name: str) -> ServedRun:
+def _served_run(opened: OpenTarget, name: str, runtime: Runtime) -> ServedRun:
     """Return what a server needs of a target; its name is that of the recipe by default."""
+    from lmpipe.cli.targets import attach_servers
     from lmpipe.serve.deployment import ServedRun
-    from lmpipe.settings import Settings, current_settings
+    from lmpipe.settings import Settings, using
 
-    settings = Settings(opened.student, current_settings().runtime, opened.recipe.embedder)
+    with using(lm=opened.student, runtime=runtime):  # a swap comes from another context
+        attach_servers(opened)
+    settings = Settings(opened.student, runtime, opened.recipe.embedder)
     run = opened.artifact.path.resolve().name if opened.artifact else "as-declared"
     made = name or re.sub(r"[^A-Za-z0-9._-]+", "-", opened.recipe.name).strip("-.") or "program"
     return ServedRun(made, run, opened.program, settings)
 
 
-def _serve(deployments: Sequence[Deployment], options: ServeOptions, server: ServerOptions) -> None:
+def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOptions) -> None:
     from lmpipe.lm.concurrency.loop import run_sync
     from lmpipe.serve.app import ServeApp
     from lmpipe.serve.deployment import Programs
     from lmpipe.serve.server import HttpServer
 
-    app = ServeApp(Programs(deployments), options)
+    deployments = deployments_of(opened)
+    sources = {item.served.name: item.source for item in opened if item.source is not None}
+    app = ServeApp(Programs(deployments), options, sources=sources)
     http = HttpServer(app, host=server.host, port=server.port, grace=server.grace)
     _log_to_stderr(quiet=server.quiet)
     for item in deployments:
@@ -210,9 +253,10 @@ def _serve(deployments: Sequence[Deployment], options: ServeOptions, server: Ser
         typer.echo(f"serving {item.name}: {runs}")
     typer.echo(f"  {http.url}/docs")
     say_error("Ctrl-C stops it")
+    beside = [app.watch.run(_WATCH_SECONDS)] if server.watch else []
     with _stopping(http):
         # On the loop of the LM calls, so that no request changes threads.
-        run_sync(http.serve())
+        run_sync(http.serve(*beside))
     say_error("stopped")
 
 

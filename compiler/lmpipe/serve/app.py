@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from starlette.requests import Request
@@ -10,6 +10,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from lmpipe.serve.admin import AdminEndpoint
 from lmpipe.serve.deployment import Programs
 from lmpipe.serve.endpoints import ProgramEndpoints
 from lmpipe.serve.error_log import ErrorLog
@@ -17,7 +18,9 @@ from lmpipe.serve.gate import Gate
 from lmpipe.serve.openapi import OpenAPI
 from lmpipe.serve.options import ServeOptions
 from lmpipe.serve.requests import json_response
+from lmpipe.serve.run_source import RunSource
 from lmpipe.serve.running import Slots
+from lmpipe.serve.watch import Watch
 
 
 class ServeApp:
@@ -26,17 +29,27 @@ class ServeApp:
     Args:
         programs: the programs, which may be swapped while it runs.
         options: the limits, and who may use it.
+        sources: where runs to swap in come from, by program; without one, none can be.
 
     Attributes:
+        watch: looks for newer runs, while its `run` is awaited.
         ready: whether the server wants requests; `/ready` tells load balancers.
     """
 
-    def __init__(self, programs: Programs, options: ServeOptions | None = None) -> None:
+    def __init__(
+        self,
+        programs: Programs,
+        options: ServeOptions | None = None,
+        *,
+        sources: Mapping[str, RunSource] | None = None,
+    ) -> None:
         self.programs = programs
         self.options = options or ServeOptions()
         self.slots = Slots(self.options.concurrency)
         self.ready = True
         self._errors = ErrorLog(programs, self.options)
+        self._sources = sources or {}
+        self.watch = Watch(programs, self._sources, self._errors)
         self._gate = Gate(Router(self._routes()), self.options, self._errors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,11 +59,13 @@ class ServeApp:
 
     def _routes(self) -> Sequence[BaseRoute]:
         programs = ProgramEndpoints(self.programs, self.options, self.slots, self._errors)
+        admin = AdminEndpoint(self.programs, self._sources, self.options)
         openapi = OpenAPI(self.programs, self.options)
         return [
             Route("/v1/programs/{name}", programs.answer, methods=["POST"]),
             Route("/v1/programs/{name}/batch", programs.batch, methods=["POST"]),
             Route("/v1/programs/{name}", programs.describe, methods=["GET"]),
+            Route("/v1/programs/{name}/runs", admin.swap, methods=["PUT"]),
             Route("/v1/programs", programs.list_programs, methods=["GET"]),
             Route("/openapi.json", openapi.document, methods=["GET"]),
             Route("/docs", _docs, methods=["GET"]),

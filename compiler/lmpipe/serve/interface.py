@@ -113,12 +113,13 @@ class Interface:
 
     def input_schema(self, references: str = "#/$defs/{model}") -> Schema:
         """Return the schema of the inputs; `references` is the form of references in it."""
-        return _object_schema(self.inputs, references)
+        required = [name for name, field in self.inputs.items() if field.required]
+        return _object_schema(self.inputs, required, references)
 
     def output_schema(self, references: str = "#/$defs/{model}") -> Schema:
         """Return the schema of the answer; `references` is the form of references in it."""
         if self.outputs:
-            return _object_schema(self.outputs, references)
+            return _object_schema(self.outputs, list(self.outputs), references)
         try:
             schema = pydantic.TypeAdapter(self.result).json_schema(
                 mode="serialization", ref_template=references
@@ -175,7 +176,7 @@ def _wrong(field: FieldSpec, value: object, error: pydantic.ValidationError) -> 
     return found
 
 
-def _object_schema(fields: Mapping[str, FieldSpec], references: str) -> Schema:
+def _object_schema(fields: Mapping[str, FieldSpec], required: list[str], references: str) -> Schema:
     # Made together, because two types of the same name need two definitions.
     schemas, shared = pydantic.TypeAdapter.json_schemas(
         ((name, "validation", field.type_adapter) for name, field in fields.items()),
@@ -190,7 +191,7 @@ def _object_schema(fields: Mapping[str, FieldSpec], references: str) -> Schema:
     schema = {
         "type": "object",
         "properties": properties,
-        "required": [name for name, field in fields.items() if field.required],
+        "required": required,
         "additionalProperties": False,
     }
     return Schema(schema, shared.get("$defs", {}))

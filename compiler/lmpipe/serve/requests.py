@@ -98,10 +98,8 @@ def choose_run(deployment: Deployment, request: Request) -> ServedRun:
 def answer_headers(served: ServedRun, answer: Answer | None = None) -> dict[str, str]:
     """Return the headers that tell which run answered, and what it took."""
     headers = {RUN_HEADER: served.run}
-    if answer is not None:
-        headers["lmpipe-calls"] = str(len(answer.charges))
-        headers["lmpipe-fresh-calls"] = str(answer.fresh_calls)
-        headers["lmpipe-tokens"] = str(answer.prompt_tokens + answer.completion_tokens)
+    for name, number in answer.usage().items() if answer is not None else ():
+        headers[f"lmpipe-{name.replace('_', '-')}"] = str(number)
     return headers
 
 

@@ -51,17 +51,22 @@ class Answer:
     charges: Sequence[Charge]
 
     @property
-    def fresh_calls(self) -> int:
-        """The number of LM calls that were not cached."""
-        return sum(not cached for _, _, _, _, cached, _ in self.charges)
-
-    @property
     def prompt_tokens(self) -> int:
+        """The tokens of all prompts."""
         return sum(usage.prompt_tokens for _, _, _, usage, _, _ in self.charges)
 
     @property
     def completion_tokens(self) -> int:
+        """The tokens of all replies."""
         return sum(usage.completion_tokens for _, _, _, usage, _, _ in self.charges)
+
+    def usage(self) -> dict[str, int]:
+        """Return what the run took: LM calls, those that were not cached, tokens."""
+        return {
+            "calls": len(self.charges),
+            "fresh_calls": sum(not cached for _, _, _, _, cached, _ in self.charges),
+            "tokens": self.prompt_tokens + self.completion_tokens,
+        }
 
 
 class Slots:

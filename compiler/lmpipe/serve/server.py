@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Coroutine
+from typing import Any
 
 import uvicorn
 
@@ -52,12 +55,19 @@ class HttpServer:
         host = everywhere.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
-    async def serve(self) -> None:
-        """Answer requests until `stop`, then until those in flight have ended."""
+    async def serve(self, *beside: Coroutine[Any, Any, None]) -> None:
+        """Answer requests until `stop`, then until those in flight have ended.
+
+        `beside` runs as long as the server takes requests.
+        """
+        tasks = [asyncio.create_task(coroutine) for coroutine in beside]
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
             self._socket.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def stop(self) -> None:
         """Take no more requests, and let those in flight end; called again, end them too.

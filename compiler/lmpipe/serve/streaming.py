@@ -17,7 +17,6 @@ from lmpipe.lm.stream_events import Partial, StreamEvent, Thinking, ToolCalled
 from lmpipe.modules.stream import Stream
 from lmpipe.serve.deployment import ServedRun
 from lmpipe.serve.error_log import ErrorLog
-from lmpipe.serve.requests import answer_headers
 from lmpipe.serve.running import Answer
 
 HEARTBEAT = 10.0  # seconds without an event; proxies close silent connections
@@ -75,16 +74,9 @@ async def program_events(
             elif everything or isinstance(event, Partial):
                 yield server_event(event.kind.replace(" ", "-"), event_json(event))
         answer = await stream.aresult()
-        yield server_event(
-            "result",
-            {
-                "outputs": served.interface.write(answer.result),
-                **{
-                    name.removeprefix("lmpipe-").replace("-", "_"): value
-                    for name, value in answer_headers(served, answer).items()
-                },
-            },
-        )
+        outputs = served.interface.write(answer.result)
+        result = {"outputs": outputs, "run": served.run, **answer.usage()}
+        yield server_event("result", result)
     except Exception as error:  # noqa: BLE001 - a program may raise anything
         yield server_event("error", errors.problem_of(error, request_id).to_json(request_id))
 
