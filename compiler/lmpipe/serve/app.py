@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from lmpipe.serve.admin import AdminEndpoint
+from lmpipe.serve.chat import ChatEndpoints
 from lmpipe.serve.deployment import Programs
 from lmpipe.serve.endpoints import ProgramEndpoints
 from lmpipe.serve.error_log import ErrorLog
@@ -59,6 +60,7 @@ class ServeApp:
 
     def _routes(self) -> Sequence[BaseRoute]:
         programs = ProgramEndpoints(self.programs, self.options, self.slots, self._errors)
+        chat = ChatEndpoints(self.programs, self.options, self.slots, self._errors)
         admin = AdminEndpoint(self.programs, self._sources, self.options)
         openapi = OpenAPI(self.programs, self.options)
         return [
@@ -67,6 +69,8 @@ class ServeApp:
             Route("/v1/programs/{name}", programs.describe, methods=["GET"]),
             Route("/v1/programs/{name}/runs", admin.swap, methods=["PUT"]),
             Route("/v1/programs", programs.list_programs, methods=["GET"]),
+            Route("/v1/chat/completions", chat.complete, methods=["POST"]),
+            Route("/v1/models", chat.models, methods=["GET"]),
             Route("/openapi.json", openapi.document, methods=["GET"]),
             Route("/docs", _docs, methods=["GET"]),
             Route("/", _home, methods=["GET"]),

@@ -19,10 +19,11 @@ from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.http.address import is_loopback
 from lmpipe.serve.error_log import ErrorLog, log
 from lmpipe.serve.options import ServeOptions
-from lmpipe.serve.problems import Problem, Refused
+from lmpipe.serve.problems import Problem, Refused, openai_error
 
 # What needs no key: a load balancer has none, and the page asks for one.
 _OPEN = frozenset({"/", "/docs", "/health", "/ready"})
+_OPENAI = ("/v1/chat/", "/v1/models")  # whose clients read errors in another form
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST_PATH = 200  # characters in the log
 _PROBLEM = b"application/problem+json"
@@ -108,7 +109,10 @@ class _Passage:
         await self._send(message)
 
     async def send_problem(self, problem: Problem) -> None:
-        body = dump_json(problem.to_json(self.request_id))
+        told = problem.to_json(self.request_id)
+        if self._scope["path"].startswith(_OPENAI):
+            told["error"] = openai_error(problem)
+        body = dump_json(told)
         headers = {"content-length": str(len(body)), **problem.headers()}
         sent = [(name.encode(), value.encode()) for name, value in headers.items()]
         sent.append((b"content-type", _PROBLEM))

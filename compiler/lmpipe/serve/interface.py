@@ -21,7 +21,7 @@ from lmpipe.signatures.signature_spec import FieldSpec, type_name
 from lmpipe.signatures.type_schema import schema_generator, without_marks
 
 _LONGEST_SHOWN = 100  # characters of a wrong value
-_RESULT = "result"  # the name of a result that has no fields
+RESULT = "result"  # the name of a result that has no fields
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Interface:
     def write(self, result: Any) -> dict[str, Any]:
         """Turn a result into the object that a client gets."""
         value = result_to_json(result)
-        return value if isinstance(value, dict) else {_RESULT: value}
+        return value if isinstance(value, dict) else {RESULT: value}
 
     @cached_property
     def answer(self) -> FieldSpec | None:
@@ -129,7 +129,7 @@ class Interface:
         definitions = schema.pop("$defs", {})
         if schema.get("type") == "object" or "$ref" in schema:
             return Schema(schema, definitions)
-        about = {"type": "object", "properties": {_RESULT: schema}, "required": [_RESULT]}
+        about = {"type": "object", "properties": {RESULT: schema}, "required": [RESULT]}
         return Schema(about if self.result is not Any else {"type": "object"}, definitions)
 
     def schemas(self) -> tuple[Schema, Schema]:

@@ -184,6 +184,15 @@ def problem_of(error: BaseException) -> Problem:
     )
 
 
+def openai_error(problem: Problem) -> dict[str, Any]:
+    """Return a problem as OpenAI's clients read errors."""
+    fields = "; ".join(f"{item.field} {item.detail}: {item.remedy}" for item in problem.fields)
+    message = f"{problem.detail} ({fields})" if fields else f"{problem.detail}: {problem.remedy}"
+    kind = "invalid_request_error" if problem.status < 500 else "server_error"
+    param = problem.fields[0].field if problem.fields else None
+    return {"message": message, "type": kind, "param": param, "code": problem.kind}
+
+
 def _escaped(token: str) -> str:
     """Escape a name for a JSON pointer (RFC 6901)."""
     return token.replace("~", "~0").replace("/", "~1")

@@ -20,7 +20,7 @@ from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.running import Answer
 
 HEARTBEAT = 10.0  # seconds without an event; proxies close silent connections
-_COMMENT = b": still running\n\n"
+COMMENT = b": still running\n\n"
 
 
 class EventStream(Response):
@@ -70,7 +70,7 @@ async def program_events(
     try:
         async for event in with_heartbeats(stream):
             if event is None:
-                yield _COMMENT
+                yield COMMENT
             elif everything or isinstance(event, Partial):
                 yield server_event(event.kind.replace(" ", "-"), event_json(event))
         answer = await stream.aresult()
