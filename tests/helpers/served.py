@@ -43,10 +43,10 @@ def served(
     return ServedRun(name, run, program, Settings(lmpipe.ScriptedLM(script, **lm), Runtime()))
 
 
-def app_of(*runs: ServedRun, **options: Any) -> ServeApp:
+def app_of(*runs: ServedRun, mcp: bool = False, **options: Any) -> ServeApp:
     """An application over runs, each of a program of its own."""
     programs = Programs([Deployment([run], [1.0]) for run in runs or (served(),)])
-    return ServeApp(programs, ServeOptions(**options))
+    return ServeApp(programs, ServeOptions(**options), mcp=mcp)
 
 
 def client_of(app: ServeApp, **settings: Any) -> httpx.AsyncClient:

@@ -87,6 +87,10 @@ class ServerOptions:
             "--watch", help="Swap in a new run of a program when its compile has ended well."
         ),
     ] = False
+    mcp: Annotated[
+        bool,
+        typer.Option("--mcp", help="Serve the programs as tools of the MCP too, at /mcp."),
+    ] = False
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log errors only, no line for each request.")
     ] = False
@@ -245,7 +249,7 @@ def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOpt
 
     deployments = deployments_of(opened)
     sources = {item.served.name: item.source for item in opened if item.source is not None}
-    app = ServeApp(Programs(deployments), options, sources=sources)
+    app = ServeApp(Programs(deployments), options, sources=sources, mcp=server.mcp)
     http = HttpServer(app, host=server.host, port=server.port, grace=server.grace)
     _log_to_stderr(quiet=server.quiet)
     for item in deployments:

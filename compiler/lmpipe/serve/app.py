@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from lmpipe.errors import ConfigError
 from lmpipe.serve.admin import AdminEndpoint
 from lmpipe.serve.chat import ChatEndpoints
 from lmpipe.serve.deployment import Programs
@@ -23,6 +26,9 @@ from lmpipe.serve.run_source import RunSource
 from lmpipe.serve.running import Slots
 from lmpipe.serve.watch import Watch
 
+if TYPE_CHECKING:
+    from lmpipe.serve.mcp_server import McpTools
+
 
 class ServeApp:
     """The ASGI application of a server over programs.
@@ -31,6 +37,7 @@ class ServeApp:
         programs: the programs, which may be swapped while it runs.
         options: the limits, and who may use it.
         sources: where runs to swap in come from, by program; without one, none can be.
+        mcp: whether the programs are tools at `/mcp` too; needs the package of that name.
 
     Attributes:
         watch: looks for newer runs, while its `run` is awaited.
@@ -43,6 +50,7 @@ class ServeApp:
         options: ServeOptions | None = None,
         *,
         sources: Mapping[str, RunSource] | None = None,
+        mcp: bool = False,
     ) -> None:
         self.programs = programs
         self.options = options or ServeOptions()
@@ -51,7 +59,9 @@ class ServeApp:
         self._errors = ErrorLog(programs, self.options)
         self._sources = sources or {}
         self.watch = Watch(programs, self._sources, self._errors)
-        self._gate = Gate(Router(self._routes()), self.options, self._errors)
+        self._tools = self._make_tools() if mcp else None
+        router = Router(self._routes(), lifespan=self._lifespan)
+        self._gate = Gate(router, self.options, self._errors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -63,7 +73,9 @@ class ServeApp:
         chat = ChatEndpoints(self.programs, self.options, self.slots, self._errors)
         admin = AdminEndpoint(self.programs, self._sources, self.options)
         openapi = OpenAPI(self.programs, self.options)
+        tools = [] if self._tools is None else [Route("/mcp", self._tools.app)]
         return [
+            *tools,
             Route("/v1/programs/{name}", programs.answer, methods=["POST"]),
             Route("/v1/programs/{name}/batch", programs.batch, methods=["POST"]),
             Route("/v1/programs/{name}", programs.describe, methods=["GET"]),
@@ -77,6 +89,20 @@ class ServeApp:
             Route("/health", self._health, methods=["GET"]),
             Route("/ready", self._ready, methods=["GET"]),
         ]
+
+    def _make_tools(self) -> McpTools:
+        try:
+            from lmpipe.serve.mcp_server import McpTools
+        except ImportError as error:
+            raise ConfigError(
+                f"tools need the mcp package: pip install 'lmpipe[mcp]' ({error})"
+            ) from error
+        return McpTools(self.programs, self.options, self.slots, self._errors)
+
+    @asynccontextmanager
+    async def _lifespan(self, app: object) -> AsyncIterator[None]:
+        async with self._tools.sessions.run() if self._tools is not None else nullcontext():
+            yield
 
     async def _health(self, request: Request) -> Response:
         """Say that the process answers."""
