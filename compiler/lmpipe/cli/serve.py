@@ -87,6 +87,9 @@ class ServerOptions:
             "--watch", help="Swap in a new run of a program when its compile has ended well."
         ),
     ] = False
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Keep no replies of LMs, on disk or in memory.")
+    ] = False
     mcp: Annotated[
         bool,
         typer.Option("--mcp", help="Serve the programs as tools of the MCP too, at /mcp."),
@@ -124,7 +127,7 @@ def command(
     options = serve_options(server, runtime.concurrency)
     wanted = [parse_wanted(text, program, trust=trust) for text in runs]
     changes = lm_overrides(lms)
-    with open_runtime(runtime):
+    with open_runtime(runtime, cached=not server.no_cache):
         opened = [OpenedRun.of(item, changes) for item in wanted]
         _serve(opened, options, server)
 

@@ -130,11 +130,13 @@ def attach_servers(opened: OpenTarget) -> None:
 
 
 @contextmanager
-def open_runtime(options: RuntimeOptions, *, view: ProgressView | None = None) -> Iterator[None]:
+def open_runtime(
+    options: RuntimeOptions, *, view: ProgressView | None = None, cached: bool = True
+) -> Iterator[None]:
     """Use a runtime for one command, and close it at the end; the view is notified of retries."""
     cassette = open_cassette(options.record, options.replay, record_tools=options.record_tools)
     runtime = make_runtime(
-        cache=False if options.replay else options.cache or True,
+        cache=False if options.replay or not cached else options.cache or True,
         max_in_flight=max(64, options.concurrency),
         attempts=options.attempts,
         on_retry=view.retry if view else None,
