@@ -11,6 +11,7 @@ import lmpipe
 from lmpipe.lm.current import Settings
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
+from lmpipe.serve.access_log import AccessLog
 from lmpipe.serve.app import ServeApp
 from lmpipe.serve.deployment import Deployment, Programs, ServedRun
 from lmpipe.serve.options import ServeOptions
@@ -43,10 +44,12 @@ def served(
     return ServedRun(name, run, program, Settings(lmpipe.ScriptedLM(script, **lm), Runtime()))
 
 
-def app_of(*runs: ServedRun, mcp: bool = False, **options: Any) -> ServeApp:
+def app_of(
+    *runs: ServedRun, mcp: bool = False, access_log: AccessLog | None = None, **options: Any
+) -> ServeApp:
     """An application over runs, each of a program of its own."""
     programs = Programs([Deployment([run], [1.0]) for run in runs or (served(),)])
-    return ServeApp(programs, ServeOptions(**options), mcp=mcp)
+    return ServeApp(programs, ServeOptions(**options), mcp=mcp, access_log=access_log)
 
 
 def client_of(app: ServeApp, **settings: Any) -> httpx.AsyncClient:

@@ -246,15 +246,19 @@ def _served_run(opened: OpenTarget, name: str, runtime: Runtime) -> ServedRun:
 
 def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOptions) -> None:
     from lmpipe.lm.concurrency.loop import run_sync
+    from lmpipe.serve.access_log import AccessLog
     from lmpipe.serve.app import ServeApp
     from lmpipe.serve.deployment import Programs
     from lmpipe.serve.server import HttpServer
 
     deployments = deployments_of(opened)
     sources = {item.served.name: item.source for item in opened if item.source is not None}
-    app = ServeApp(Programs(deployments), options, sources=sources, mcp=server.mcp)
+    access = None if server.quiet else AccessLog()
+    app = ServeApp(
+        Programs(deployments), options, sources=sources, mcp=server.mcp, access_log=access
+    )
     http = HttpServer(app, host=server.host, port=server.port, grace=server.grace)
-    _log_to_stderr(quiet=server.quiet)
+    _log_to_stderr()
     for item in deployments:
         runs = ", ".join(f"{run['run']} ({run['share']:.0%})" for run in item.describe())
         typer.echo(f"serving {item.name}: {runs}")
@@ -264,6 +268,8 @@ def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOpt
     with _stopping(http):
         # On the loop of the LM calls, so that no request changes threads.
         run_sync(http.serve(*beside))
+    if access is not None:
+        access.flush()
     say_error("stopped")
 
 
@@ -281,15 +287,15 @@ def _stopping(http: HttpServer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _log_to_stderr(*, quiet: bool) -> None:
+def _log_to_stderr() -> None:
     import logging
 
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    for name in ("lmpipe.serve", "uvicorn.error"):
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    for name, level in (("lmpipe.serve", logging.INFO), ("uvicorn.error", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.addHandler(handler)
-        logger.setLevel(logging.WARNING if quiet or name != "lmpipe.serve" else logging.INFO)
+        logger.setLevel(level)
         logger.propagate = False
 
 

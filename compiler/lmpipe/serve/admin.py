@@ -16,7 +16,7 @@ from lmpipe.serve.deployment import Deployment, Programs, ServedRun
 from lmpipe.serve.gate import key_of
 from lmpipe.serve.options import ServeOptions
 from lmpipe.serve.problems import FieldProblem, Problem, Refused
-from lmpipe.serve.requests import find_deployment, json_response, read_json
+from lmpipe.serve.requests import find_deployment, headers_of, json_response, read_json
 from lmpipe.serve.run_source import RunSource
 
 log = logging.getLogger("lmpipe.serve")
@@ -36,7 +36,7 @@ class AdminEndpoint:
 
     async def swap(self, request: Request) -> Response:
         """Let other runs answer for a program; runs in flight go on."""
-        if not self._options.administers(key_of(request.headers)):
+        if not self._options.administers(key_of(headers_of(request))):
             raise Refused(
                 Problem(
                     403,

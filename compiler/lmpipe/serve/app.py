@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from lmpipe.errors import ConfigError
+from lmpipe.serve.access_log import AccessLog
 from lmpipe.serve.admin import AdminEndpoint
 from lmpipe.serve.chat import ChatEndpoints
 from lmpipe.serve.deployment import Programs
@@ -37,6 +38,7 @@ class ServeApp:
         programs: the programs, which may be swapped while it runs.
         options: the limits, and who may use it.
         sources: where runs to swap in come from, by program; without one, none can be.
+        access_log: gets a line for each request.
         mcp: whether the programs are tools at `/mcp` too; needs the package of that name.
 
     Attributes:
@@ -51,6 +53,7 @@ class ServeApp:
         *,
         sources: Mapping[str, RunSource] | None = None,
         mcp: bool = False,
+        access_log: AccessLog | None = None,
     ) -> None:
         self.programs = programs
         self.options = options or ServeOptions()
@@ -61,7 +64,7 @@ class ServeApp:
         self.watch = Watch(programs, self._sources, self._errors)
         self._tools = self._make_tools() if mcp else None
         router = Router(self._routes(), lifespan=self._lifespan)
-        self._gate = Gate(router, self.options, self._errors)
+        self._gate = Gate(router, self.options, self._errors, access_log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""

@@ -24,6 +24,7 @@ from lmpipe.serve.requests import (
     answer_headers,
     choose_run,
     find_deployment,
+    headers_of,
     json_response,
     read_json,
     request_id,
@@ -114,7 +115,7 @@ class ChatEndpoints:
             raise _refused("model", "is missing", "send a JSON object with `model` and `messages`")
         ignored = _ignored(body)
         served = self._chosen(request, body)
-        limits = RunLimits.of(request.headers, self._options)
+        limits = RunLimits.of(headers_of(request), self._options)
         asked = read_messages(served.interface, body.get("messages"))
         inputs = served.interface.read(asked.inputs)
         told = ", ".join([*ignored, *asked.ignored])
@@ -149,7 +150,7 @@ class ChatEndpoints:
                 raise _refused("model", f"has no run {wanted[:100]!r}", f"name one of {runs}")
             return found
         user = body.get("user")
-        if isinstance(user, str) and user and UNIT_HEADER not in request.headers:
+        if isinstance(user, str) and user and UNIT_HEADER not in headers_of(request):
             return deployment.choose(user)
         return choose_run(deployment, request)
 

@@ -18,6 +18,7 @@ from lmpipe.serve.requests import (
     answer_headers,
     choose_run,
     find_deployment,
+    headers_of,
     json_response,
     read_json,
     request_id,
@@ -39,9 +40,9 @@ class ProgramEndpoints:
         """Run a program once; stream its outputs to a client that accepts events."""
         deployment = find_deployment(self._programs, request.path_params["name"])
         served = choose_run(deployment, request)
-        limits = RunLimits.of(request.headers, self._options)
+        limits = RunLimits.of(headers_of(request), self._options)
         inputs = served.interface.read(await read_json(request))
-        if "text/event-stream" in request.headers.get("accept", ""):
+        if "text/event-stream" in headers_of(request).get("accept", ""):
             return self._streamed(request, served, inputs, limits)
         with self._slots.take():
             answer = await run(served, inputs, limits)
@@ -64,9 +65,9 @@ class ProgramEndpoints:
     async def batch(self, request: Request) -> Response:
         """Run a program on many rows."""
         deployment = find_deployment(self._programs, request.path_params["name"])
-        limits = RunLimits.of(request.headers, self._options)
-        wanted = choose_run(deployment, request) if RUN_HEADER in request.headers else None
-        unit = request.headers.get(UNIT_HEADER) or request_id(request)
+        limits = RunLimits.of(headers_of(request), self._options)
+        wanted = choose_run(deployment, request) if RUN_HEADER in headers_of(request) else None
+        unit = headers_of(request).get(UNIT_HEADER) or request_id(request)
         batch = Batch(deployment, wanted, unit, limits, self._slots, self._errors)
         rows = rows_of(await read_json(request), self._options.max_batch)
         return json_response({"results": await batch.answer(rows)})

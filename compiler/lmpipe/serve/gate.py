@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 import time
 from collections.abc import Mapping, MutableMapping
+from itertools import count
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmpipe.foundation.exact_json import dump_json
-from lmpipe.foundation.printable import printable
-from lmpipe.foundation.shorten import one_line
 from lmpipe.lm.http.address import is_loopback
-from lmpipe.serve.error_log import ErrorLog, log
+from lmpipe.serve.access_log import AccessLog
+from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.options import ServeOptions
 from lmpipe.serve.problems import Problem, Refused, openai_error
 
@@ -25,21 +23,25 @@ from lmpipe.serve.problems import Problem, Refused, openai_error
 _OPEN = frozenset({"/", "/docs", "/health", "/ready"})
 _OPENAI = ("/v1/chat/", "/v1/models")  # whose clients read errors in another form
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LONGEST_PATH = 200  # characters in the log
 _PROBLEM = b"application/problem+json"
 
 
 class Gate:
     """The ASGI application around all others of a server."""
 
-    def __init__(self, app: ASGIApp, options: ServeOptions, errors: ErrorLog) -> None:
-        self._app, self._options, self._errors = app, options, errors
+    def __init__(
+        self, app: ASGIApp, options: ServeOptions, errors: ErrorLog, access: AccessLog | None
+    ) -> None:
+        self._app, self._options = app, options
+        self._errors, self._access = errors, access
+        # Ids are not secret; asking the system for random bytes takes longer than counting.
+        self._prefix, self._count = secrets.token_hex(4), count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        passage = _Passage(scope, send)
+        passage = _Passage(scope, send, f"{self._prefix}{next(self._count):08x}")
         body = _LimitedBody(receive, self._options.max_body)
         try:
             self._check(scope, passage.headers)
@@ -47,9 +49,10 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - a program may raise anything
             await self._fail(passage, error)
         finally:
-            passage.log()
+            if self._access is not None:
+                passage.log(self._access)
 
-    def _check(self, scope: Scope, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Raise Refused if the request may not come in."""
         options = self._options
         if options.local_only and not is_loopback(_host_of(headers.get("host", ""))):
@@ -88,13 +91,13 @@ class Gate:
 class _Passage:
     """One request on its way: its id, and what is known of its answer for the log."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self.headers = Headers(scope=scope)
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        # Looked up several times, where starlette's headers are searched each time.
+        self.headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         given = self.headers.get("x-request-id", "")
-        known = _REQUEST_ID.fullmatch(given)
-        self.request_id = given if known else secrets.token_hex(8)
+        self.request_id = given if given and _REQUEST_ID.fullmatch(given) else request_id
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = self.request_id
+        state["request_id"], state["headers"] = self.request_id, self.headers
         self.started = False
         self._scope, self._send = scope, send
         self._status, self._run = 499, ""  # the client is gone, if no answer begins
@@ -119,20 +122,13 @@ class _Passage:
         await self.send({"type": "http.response.start", "status": problem.status, "headers": sent})
         await self.send({"type": "http.response.body", "body": body})
 
-    def log(self) -> None:
-        """Log the request: never its query, headers or body, which may hold secrets."""
-        if log.isEnabledFor(logging.INFO):
-            milliseconds = (time.perf_counter() - self._since) * 1000
-            path = printable(one_line(self._scope["path"], _LONGEST_PATH))
-            log.info(
-                "%s %s %s %d %.1f ms%s",
-                self.request_id,
-                self._scope["method"],
-                path,
-                self._status,
-                milliseconds,
-                f" run={self._run}" if self._run else "",
-            )
+    def log(self, access: AccessLog) -> None:
+        """Add a line about the request to the log."""
+        seconds = time.perf_counter() - self._since
+        scope = self._scope
+        access.add(
+            self.request_id, scope["method"], scope["path"], self._status, seconds, self._run
+        )
 
 
 class _LimitedBody:

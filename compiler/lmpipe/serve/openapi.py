@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from lmpipe.serve.deployment import Deployment, Programs
 from lmpipe.serve.options import ServeOptions
-from lmpipe.serve.requests import RUN_HEADER, UNIT_HEADER, json_response
+from lmpipe.serve.requests import RUN_HEADER, UNIT_HEADER, USAGE_HEADER, json_response
 from lmpipe.serve.running import CALLS_HEADER, TIMEOUT_HEADER
 
 _HEADERS = {
@@ -24,9 +24,11 @@ _HEADERS = {
 _ANSWER_HEADERS = {
     "x-request-id": ("string", "the id of the request, which the log has too"),
     RUN_HEADER: ("string", "the run that answered"),
-    "lmpipe-calls": ("integer", "the LM calls of the run"),
-    "lmpipe-fresh-calls": ("integer", "those that were not cached"),
-    "lmpipe-tokens": ("integer", "the tokens of prompts and replies"),
+    USAGE_HEADER: (
+        "string",
+        "the LM calls of the run, those that were not cached, and the tokens of prompts and "
+        "replies: `calls=2, fresh_calls=1, tokens=310`",
+    ),
 }
 _PROBLEMS = {
     "401": "no API key, or an unknown one",

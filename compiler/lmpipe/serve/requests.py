@@ -14,12 +14,18 @@ from lmpipe.serve.deployment import Deployment, Programs, ServedRun
 from lmpipe.serve.problems import FieldProblem, Problem, Refused
 from lmpipe.serve.running import Answer
 
-UNIT_HEADER, RUN_HEADER = "lmpipe-unit", "lmpipe-run"
+UNIT_HEADER, RUN_HEADER, USAGE_HEADER = "lmpipe-unit", "lmpipe-run", "lmpipe-usage"
 
 
 def request_id(request: Request) -> str:
     """Return the id of a request, which its answer and the log have too."""
     found: str = request.state.request_id
+    return found
+
+
+def headers_of(request: Request) -> Mapping[str, str]:
+    """Return the headers of a request by their names in lower case."""
+    found: Mapping[str, str] = request.state.headers
     return found
 
 
@@ -30,7 +36,7 @@ async def read_json(request: Request) -> Any:
         Refused: if it is not sent as JSON, or is none.
     """
     # A page of another site can send any other type from a browser without being asked first.
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = headers_of(request).get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise Refused(
             Problem(
@@ -75,9 +81,9 @@ def choose_run(deployment: Deployment, request: Request) -> ServedRun:
     Raises:
         Refused: if the request asks for a run that does not answer for the program.
     """
-    wanted = request.headers.get(RUN_HEADER)
+    wanted = headers_of(request).get(RUN_HEADER)
     if wanted is None:
-        return deployment.choose(request.headers.get(UNIT_HEADER) or request_id(request))
+        return deployment.choose(headers_of(request).get(UNIT_HEADER) or request_id(request))
     found = deployment.find(wanted)
     if found is None:
         runs = ", ".join(run.run for run in deployment.runs)
@@ -98,8 +104,10 @@ def choose_run(deployment: Deployment, request: Request) -> ServedRun:
 def answer_headers(served: ServedRun, answer: Answer | None = None) -> dict[str, str]:
     """Return the headers that tell which run answered, and what it took."""
     headers = {RUN_HEADER: served.run}
-    for name, number in answer.usage().items() if answer is not None else ():
-        headers[f"lmpipe-{name.replace('_', '-')}"] = str(number)
+    if answer is not None:
+        # A dictionary of RFC 9651.
+        took = answer.usage().items()
+        headers[USAGE_HEADER] = ", ".join(f"{name}={number}" for name, number in took)
     return headers
 
 
