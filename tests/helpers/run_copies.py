@@ -34,6 +34,7 @@ def copy_run(folder: Path, name: str, *, minute: int = 0, note: str = "", **chan
         changes: of entries of the manifest.
     """
     copy = folder / name
+    folder.mkdir(exist_ok=True)
     shutil.copytree(SAMPLE, copy, ignore=shutil.ignore_patterns("*.jsonl", "*.html"))
     state = read_artifact(copy).state
     route = state["route"]

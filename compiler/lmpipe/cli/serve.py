@@ -233,13 +233,13 @@ def deployments_of(opened: Sequence[OpenedRun]) -> list[Deployment]:
 def _served_run(opened: OpenTarget, name: str, runtime: Runtime) -> ServedRun:
     """Return what a server needs of a target; its name is that of the recipe by default."""
     from lmpipe.cli.targets import attach_servers
-    from lmpipe.serve.deployment import ServedRun
+    from lmpipe.serve.deployment import AS_DECLARED, ServedRun
     from lmpipe.settings import Settings, using
 
     with using(lm=opened.student, runtime=runtime):  # a swap comes from another context
         attach_servers(opened)
     settings = Settings(opened.student, runtime, opened.recipe.embedder)
-    run = opened.artifact.path.resolve().name if opened.artifact else "as-declared"
+    run = opened.artifact.path.resolve().name if opened.artifact else AS_DECLARED
     made = name or re.sub(r"[^A-Za-z0-9._-]+", "-", opened.recipe.name).strip("-.") or "program"
     return ServedRun(made, run, opened.program, settings)
 

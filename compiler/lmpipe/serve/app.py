@@ -1,4 +1,4 @@
-"""`make_app`: the ASGI application that answers for programs."""
+"""`ServeApp`: the ASGI application that answers for programs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from lmpipe.errors import ConfigError
+from lmpipe.lm.current import current_settings
+from lmpipe.modules.module import Module, check_program
 from lmpipe.serve.access_log import AccessLog
 from lmpipe.serve.admin import AdminEndpoint
 from lmpipe.serve.chat import ChatEndpoints
-from lmpipe.serve.deployment import Programs
+from lmpipe.serve.deployment import AS_DECLARED, Deployment, Programs, ServedRun
 from lmpipe.serve.endpoints import ProgramEndpoints
 from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.gate import Gate
@@ -116,6 +118,34 @@ class ServeApp:
         free = self.slots.limit - self.slots.taken
         body = {"status": "ready" if self.ready else "stopping", "free": free}
         return json_response(body, status=200 if self.ready else 503)
+
+
+def make_app(
+    programs: Mapping[str, Module], options: ServeOptions | None = None, *, mcp: bool = False
+) -> ServeApp:
+    """Make the application of a server over programs in Python, on the configured LM.
+
+    Any server of ASGI can run it: `app = make_app({"tickets": program})`, `uvicorn module:app`.
+
+    Args:
+        programs: the programs by their names in URLs.
+        options: the limits, and who may use it.
+        mcp: whether the programs are tools at `/mcp` too.
+
+    Raises:
+        ConfigError: if there are no programs, or the mcp package is missing.
+        CallError: if one is no program.
+    """
+    if not programs:
+        raise ConfigError("make_app needs a program or more, by the names in URLs")
+    settings = current_settings()
+    for program in programs.values():
+        check_program(program)
+    deployments = [
+        Deployment([ServedRun(name, AS_DECLARED, program, settings)], [1.0])
+        for name, program in programs.items()
+    ]
+    return ServeApp(Programs(deployments), options, mcp=mcp)
 
 
 async def _docs(request: Request) -> Response:

@@ -14,6 +14,9 @@ from lmpipe.lm.current import Settings
 from lmpipe.modules.module import Module
 from lmpipe.serve.interface import Interface
 
+AS_DECLARED = "as-declared"
+"""What stands for the run of a program that was not compiled."""
+
 
 @dataclass(frozen=True)
 class ServedRun:

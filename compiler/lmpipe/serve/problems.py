@@ -12,7 +12,6 @@ from math import ceil
 from typing import Any
 
 from lmpipe.errors import (
-    BudgetExhaustedError,
     CallLimitError,
     DeadlineError,
     LMRequestError,
@@ -171,10 +170,6 @@ def problem_of(error: BaseException) -> Problem:
                 "a server of tools cannot be reached",
                 "send the request again after the seconds in Retry-After",
                 retry_after=_SECONDS_TO_WAIT,
-            )
-        case BudgetExhaustedError():
-            return Problem(
-                503, "budget", "the budget is used up", "ask the operator for a higher one"
             )
     return Problem(
         500,
