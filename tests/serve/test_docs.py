@@ -50,8 +50,8 @@ def url(tmp_path: Path) -> Iterator[str]:
 def test_the_requests_are_answered(url: str) -> None:
     asked = [command for command in COMMANDS if command.startswith("curl")]
     answers = []
-    for command in asked:
-        command = command.replace(ADDRESS, url).replace("$LMPIPE_SERVE_ADMIN_KEYS", OPERATOR)
+    for line in asked:
+        command = line.replace(ADDRESS, url).replace("$LMPIPE_SERVE_ADMIN_KEYS", OPERATOR)
         done = subprocess.run(
             [*shlex.split(command), "--silent", "--fail-with-body"],
             capture_output=True,
