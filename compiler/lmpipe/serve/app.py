@@ -160,7 +160,7 @@ _PAGE = Path(__file__).parent / "docs.html"
 
 # The page has its own styles and code, and talks to nobody else.
 _PAGE_HEADERS = {
-    "content-security-policy": "default-src 'self'; style-src 'unsafe-inline'; "
+    "content-security-policy": "default-src 'self'; img-src data:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
