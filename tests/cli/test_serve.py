@@ -89,7 +89,7 @@ def test_requests_in_flight_end_before_the_server_does(
         )
         asking.start()
         while not (folder / "begun").exists():
-            process.poll()
+            assert process.poll() is None
         process.send_signal(number)
         while _accepts(url):
             pass

@@ -124,3 +124,30 @@ async def test_programs_run_on_their_own_lm_and_not_on_the_configured_one() -> N
             answer = await client.post(ROUTE, json={"message": "?"})
     assert answer.json() == {"team": "billing"}
     assert other.requests == []
+
+
+class Undocumented(lmpipe.Module):
+    def forward(self, text: str) -> str:
+        return text
+
+
+@pytest.mark.parametrize(
+    ("program", "about"),
+    [
+        (double, "Double a number."),
+        (Plan(), "Plan a trip."),
+        (Undocumented(), ""),
+        (lmpipe.ReAct("question -> answer", tools=[]), "Given `question`, give `answer`."),
+    ],
+)
+def test_a_program_is_described_by_its_declaration(program: Any, about: str) -> None:
+    assert served(program).interface.about == about
+
+
+def test_what_a_program_learned_is_not_shown() -> None:
+    declared = lmpipe.Predict(Sees)
+    state = declared.state()
+    learned = declared.bind(
+        state.update({"self": state["self"].replace(instruction="What a compile found out.")})
+    )
+    assert served(learned).interface.about == "Describe the picture."

@@ -158,6 +158,7 @@ def test_what_a_program_decides_itself_is_ignored_and_told(client: openai.OpenAI
         ],
         temperature=0.5,
         max_tokens=3,
+        extra_body={"température": 1},
     )
     assert raw.headers["lmpipe-ignored"] == (
         "max_tokens, temperature, system messages, earlier messages"

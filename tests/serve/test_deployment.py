@@ -54,6 +54,24 @@ async def test_the_answer_tells_the_run_and_a_client_may_choose_it() -> None:
     )
 
 
+async def test_a_failure_tells_its_run_too() -> None:
+    app = ServeApp(
+        Programs([Deployment([served(run="run-a", script=lambda request: "no team")], [1.0])])
+    )
+    async with client_of(app) as client:
+        answer = await client.post(ROUTE, json={"message": "?"})
+    assert (answer.status_code, answer.headers["lmpipe-run"]) == (502, "run-a")
+
+
+async def test_a_run_may_have_a_name_that_no_header_holds() -> None:
+    app = ServeApp(Programs([Deployment([served(run="läufe-1"), served(run="b")], [1.0, 1.0])]))
+    async with client_of(app) as client:
+        chosen = await client.post(
+            ROUTE, json={"message": "?"}, headers={"lmpipe-run": "l%C3%A4ufe-1"}
+        )
+    assert (chosen.status_code, chosen.headers["lmpipe-run"]) == (200, "l%C3%A4ufe-1")
+
+
 @pytest.mark.parametrize(
     ("runs", "shares", "message"),
     [

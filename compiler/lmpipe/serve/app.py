@@ -80,7 +80,6 @@ class ServeApp:
         openapi = OpenAPI(self.programs, self.options)
         tools = [] if self._tools is None else [Route("/mcp", self._tools.app)]
         return [
-            *tools,
             Route("/v1/programs/{name}", programs.answer, methods=["POST"]),
             Route("/v1/programs/{name}/batch", programs.batch, methods=["POST"]),
             Route("/v1/programs/{name}", programs.describe, methods=["GET"]),
@@ -93,6 +92,7 @@ class ServeApp:
             Route("/", _home, methods=["GET"]),
             Route("/health", self._health, methods=["GET"]),
             Route("/ready", self._ready, methods=["GET"]),
+            *tools,
         ]
 
     def _make_tools(self) -> McpTools:

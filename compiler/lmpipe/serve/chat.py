@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,7 @@ from lmpipe.signatures.signature import REASONING
 
 IGNORED_HEADER = "lmpipe-ignored"
 
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # What the endpoint reads itself, and what says nothing about the answer.
 _READ = frozenset({"model", "messages", "stream", "stream_options", "user", "n", "metadata"})
 # What a client relies on, and a program does not do.
@@ -156,7 +158,7 @@ class ChatEndpoints:
 
     async def _chunks(
         self, completion: Completion, running: Stream[Answer], name: str
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Stream a completion: the text as the LM writes it, if that is sure to be the answer."""
         try:
             yield completion.chunk({"role": "assistant", "content": ""})
@@ -249,7 +251,9 @@ def _ignored(body: Mapping[str, Any]) -> list[str]:
         raise _refused(
             name, "is nothing that a program takes", "leave it out: the program decides by itself"
         )
-    return sorted(asked - _READ - _REFUSED)
+    ignored = sorted(asked - _READ - _REFUSED)
+    # They stand in a header, which cannot hold any text.
+    return [name for name in ignored if _NAME.fullmatch(name)]
 
 
 def _usage(answer: Answer) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from lmpipe.serve.access_log import AccessLog
 from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.options import ServeOptions
 from lmpipe.serve.problems import Problem, Refused, openai_error
+from lmpipe.serve.requests import HEADERS, REQUEST_ID, RUN, RUN_HEADER, header_of_run
 
 # What needs no key: a load balancer has none, and the page asks for one.
 _OPEN = frozenset({"/", "/docs", "/health", "/ready"})
 _OPENAI = ("/v1/chat/", "/v1/models")  # whose clients read errors in another form
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PROBLEM = b"application/problem+json"
 
 
@@ -64,7 +65,7 @@ class Gate:
                     "send the request to 127.0.0.1, or start the server with keys",
                 )
             )
-        if (said := headers.get("content-length", "")).isdigit() and int(said) > options.max_body:
+        if (said := headers.get("content-length", "")).isdecimal() and int(said) > options.max_body:
             raise _too_large(options.max_body)
         if options.keys and scope["path"] not in _OPEN and not options.admits(key_of(headers)):
             raise Refused(
@@ -95,9 +96,9 @@ class _Passage:
         # Looked up several times, where starlette's headers are searched each time.
         self.headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         given = self.headers.get("x-request-id", "")
-        self.request_id = given if given and _REQUEST_ID.fullmatch(given) else request_id
+        self.request_id = given if given and _GIVEN_ID.fullmatch(given) else request_id
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
-        state["request_id"], state["headers"] = self.request_id, self.headers
+        state[REQUEST_ID], state[HEADERS] = self.request_id, self.headers
         self.started = False
         self._scope, self._send = scope, send
         self._status, self._run = 499, ""  # the client is gone, if no answer begins
@@ -117,6 +118,8 @@ class _Passage:
             told["error"] = openai_error(problem)
         body = dump_json(told)
         headers = {"content-length": str(len(body)), **problem.headers()}
+        if run := self._scope["state"].get(RUN):  # whose failure it is
+            headers[RUN_HEADER] = header_of_run(run)
         sent = [(name.encode(), value.encode()) for name, value in headers.items()]
         sent.append((b"content-type", _PROBLEM))
         await self.send({"type": "http.response.start", "status": problem.status, "headers": sent})
@@ -155,7 +158,7 @@ def _host_of(header: str) -> str:
     """Return the host of a `Host` header, without its port and brackets."""
     if header.startswith("["):
         return header[1:].partition("]")[0]
-    return header.rpartition(":")[0] or header if ":" in header else header
+    return header.partition(":")[0]
 
 
 def _too_large(limit: int) -> Refused:

@@ -10,9 +10,8 @@ from typing import Any
 
 import pydantic
 
-from lmpipe.errors import MediaError
 from lmpipe.foundation.shorten import repr_without_data
-from lmpipe.modules.declared import declared_program
+from lmpipe.modules.declared import declared_program, declared_signature
 from lmpipe.modules.declared_fields import declared_inputs, declared_result
 from lmpipe.modules.module import Module
 from lmpipe.serve.problems import FieldProblem, Problem, Refused, invalid_inputs
@@ -93,8 +92,6 @@ class Interface:
                     values[name] = field.typed(value)
                 except pydantic.ValidationError as error:
                     problems += _wrong(field, value, error)
-                except MediaError as error:
-                    problems.append(FieldProblem(name, str(error), "send what the message says"))
         problems += [self._unknown(str(name)) for name in body if name not in self.inputs]
         if problems:
             raise Refused(invalid_inputs(self.title, problems))
@@ -156,12 +153,15 @@ class Interface:
 
 
 def _about(program: Module) -> str:
+    """Say what a program does: as it is declared, because what it learned is nobody's business."""
+    if (signature := declared_signature(program)) is not None:
+        return spec_of(signature).instruction
     declared = declared_program(program)
-    predictors = declared.predictors()
-    if "self" in predictors:
-        return predictors["self"].state_of().instruction
-    documented = declared.__doc__ if declared.__doc__ != type(declared).__base__.__doc__ else ""
-    return " ".join((documented or "").split())
+    documented = declared.__doc__ or ""
+    of_library = type(declared).__doc__ == documented and type(declared).__module__.startswith(
+        "lmpipe."
+    )
+    return "" if of_library else " ".join(documented.split())
 
 
 def _wrong(field: FieldSpec, value: object, error: pydantic.ValidationError) -> list[FieldProblem]:

@@ -16,7 +16,7 @@ from lmpipe.serve.deployment import Deployment, Programs
 from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.options import ServeOptions
 from lmpipe.serve.problems import Problem
-from lmpipe.serve.requests import UNIT_HEADER, find_deployment
+from lmpipe.serve.requests import REQUEST_ID, UNIT_HEADER, find_deployment
 from lmpipe.serve.running import RunLimits, Slots, run
 
 
@@ -54,10 +54,12 @@ class McpTools:
     async def _call(self, context: Any, params: Any) -> CallToolResult:
         headers = context.request.headers if context.request is not None else {}
         state = context.request.state if context.request is not None else None
-        name = getattr(state, "request_id", None) or secrets.token_hex(8)
+        name = getattr(state, REQUEST_ID, None) or secrets.token_hex(8)
+        about = {"lmpipe/request": name}
         try:
             deployment = find_deployment(self._programs, params.name)
             served = deployment.choose(headers.get(UNIT_HEADER) or name)
+            about["lmpipe/run"] = served.run
             limits = RunLimits.of(headers, self._options)
             inputs = served.interface.read(params.arguments or {})
             with self._slots.take():
@@ -65,13 +67,9 @@ class McpTools:
             outputs = served.interface.write(answer.result)
         except Exception as error:  # noqa: BLE001 - a program may raise anything
             problem = self._errors.problem_of(error, name)
-            return CallToolResult(content=[_text(_told(problem))], is_error=True)
+            return CallToolResult(content=[_text(_told(problem))], is_error=True, _meta=about)
         text, _ = content_of(served.interface, outputs)
-        return CallToolResult(
-            content=[_text(text)],
-            structured_content=outputs,
-            _meta={"lmpipe/run": served.run, "lmpipe/request": name},
-        )
+        return CallToolResult(content=[_text(text)], structured_content=outputs, _meta=about)
 
 
 def _tool(deployment: Deployment) -> Tool:

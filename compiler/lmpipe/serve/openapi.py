@@ -94,6 +94,7 @@ def openapi_document(programs: Programs, options: ServeOptions) -> dict[str, Any
     for path, (about, statuses) in _OTHERS.items():
         responses = {status: {"description": text} for status, text in statuses.items()}
         paths[path] = {"get": {"summary": about, "responses": responses}}
+    paths["/v1/chat/completions"] = {"post": _chat_operation()}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Programs of lmpipe", "version": version("lmpipe")},
@@ -108,6 +109,7 @@ def openapi_document(programs: Programs, options: ServeOptions) -> dict[str, Any
 
 
 _OTHERS = {
+    "/v1/models": ("List the programs as models of OpenAI", {"200": "the models"}),
     "/v1/programs": ("List the programs and their runs", {"200": "the programs"}),
     "/health": ("Say that the process answers", {"200": "it does"}),
     "/ready": ("Say whether the server wants requests", {"200": "it does", "503": "it stops"}),
@@ -175,6 +177,27 @@ def _batch_operation(deployment: Deployment) -> dict[str, Any]:
             "200": {
                 "description": "a result for each row, in their order",
                 "content": _json_content(_object(results={"type": "array", "items": result})),
+            },
+            **_problem_responses(),
+        },
+    }
+
+
+def _chat_operation() -> dict[str, Any]:
+    message = _object(role={"type": "string"}, content={"type": "string"})
+    body = _object(
+        model={"type": "string", "description": "the name of a program"},
+        messages={"type": "array", "items": message, "minItems": 1},
+    )
+    body["properties"]["stream"] = {"type": "boolean"}
+    return {
+        "operationId": "chat",
+        "summary": "Ask a program as a model of OpenAI's chat completions",
+        "requestBody": {"required": True, "content": _json_content(body)},
+        "responses": {
+            "200": {
+                "description": "a chat completion of OpenAI, or chunks of it",
+                "content": _json_content({"type": "object"}),
             },
             **_problem_responses(),
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote, unquote
 
 import orjson
 from starlette.requests import Request
@@ -14,18 +15,21 @@ from lmpipe.serve.deployment import Deployment, Programs, ServedRun
 from lmpipe.serve.problems import FieldProblem, Problem, Refused
 from lmpipe.serve.running import Answer
 
+# The keys of what is known of a request, in its state.
+REQUEST_ID, HEADERS, RUN = "request_id", "headers", "run"
+
 UNIT_HEADER, RUN_HEADER, USAGE_HEADER = "lmpipe-unit", "lmpipe-run", "lmpipe-usage"
 
 
 def request_id(request: Request) -> str:
     """Return the id of a request, which its answer and the log have too."""
-    found: str = request.state.request_id
+    found: str = getattr(request.state, REQUEST_ID)
     return found
 
 
 def headers_of(request: Request) -> Mapping[str, str]:
     """Return the headers of a request by their names in lower case."""
-    found: Mapping[str, str] = request.state.headers
+    found: Mapping[str, str] = getattr(request.state, HEADERS)
     return found
 
 
@@ -76,16 +80,18 @@ def find_deployment(programs: Programs, name: str) -> Deployment:
 
 
 def choose_run(deployment: Deployment, request: Request) -> ServedRun:
-    """Choose the run that answers: the one that is asked for, or by the shares.
+    """Choose the run that answers, and note it: the one that is asked for, or by the shares.
 
     Raises:
         Refused: if the request asks for a run that does not answer for the program.
     """
-    wanted = headers_of(request).get(RUN_HEADER)
+    headers = headers_of(request)
+    wanted = headers.get(RUN_HEADER)
     if wanted is None:
-        return deployment.choose(headers_of(request).get(UNIT_HEADER) or request_id(request))
-    found = deployment.find(wanted)
-    if found is None:
+        found = deployment.choose(headers.get(UNIT_HEADER) or request_id(request))
+    elif (named := deployment.find(unquote(wanted))) is not None:
+        found = named
+    else:
         runs = ", ".join(run.run for run in deployment.runs)
         remedy = f"send one of {runs}, or leave it out"
         wrong = FieldProblem(RUN_HEADER, f"is {wanted[:100]!r}", remedy)
@@ -98,12 +104,18 @@ def choose_run(deployment: Deployment, request: Request) -> ServedRun:
                 (wrong,),
             )
         )
+    setattr(request.state, RUN, found.run)
     return found
+
+
+def header_of_run(run: str) -> str:
+    """Return the name of a run as a header has it: a folder may have any name."""
+    return quote(run, safe=" !#$&'()*+,/:;=?@[]~")
 
 
 def answer_headers(served: ServedRun, answer: Answer | None = None) -> dict[str, str]:
     """Return the headers that tell which run answered, and what it took."""
-    headers = {RUN_HEADER: served.run}
+    headers = {RUN_HEADER: header_of_run(served.run)}
     if answer is not None:
         # A dictionary of RFC 9651.
         took = answer.usage().items()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import ExitStack, aclosing
 from dataclasses import asdict
 from typing import Any
 
@@ -30,7 +30,7 @@ class EventStream(Response):
 
     def __init__(
         self,
-        events: AsyncIterator[bytes],
+        events: AsyncGenerator[bytes, None],
         held: ExitStack,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -45,9 +45,10 @@ class EventStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         body: dict[str, Any] = {"type": "http.response.body", "more_body": True}
         try:
-            await send(start)
-            async for event in self._events:
-                await send({**body, "body": event})
+            async with aclosing(self._events) as events:
+                await send(start)
+                async for event in events:
+                    await send({**body, "body": event})
         except OSError:
             return  # the client is gone
         finally:
@@ -62,7 +63,7 @@ async def program_events(
     request_id: str,
     *,
     everything: bool,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Tell a run as events: `partial` for outputs, then `result` or `error`.
 
     With `everything`, also what the LMs are doing.
@@ -83,7 +84,7 @@ async def program_events(
 
 async def with_heartbeats(
     stream: Stream[Answer], seconds: float = HEARTBEAT
-) -> AsyncIterator[StreamEvent | None]:
+) -> AsyncGenerator[StreamEvent | None, None]:
     """Yield what happens in a run, and None whenever nothing has happened for a while."""
     events = stream.events()
     while True:
