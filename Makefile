@@ -19,7 +19,7 @@ help:
 	@echo 'make test          run all tests that need no model: offline, five minutes on 2 cores'
 	@echo 'make test-real     run the tests with real models: the embedded one, vLLM, training'
 	@echo 'make pyodide       download what one of the sandboxes needs, for `make test-real` (13 MB)'
-	@echo 'make test-browser  test the report page in Chromium, which must be installed'
+	@echo 'make test-browser  test the pages of reports and servers in Chromium, which must be installed'
 	@echo 'make bench         compare the cost of a call with DSPy (15 min on an idle machine)'
 	@echo 'make environments  create the environments of vLLM and of training (5 GB, in the cache)'
 	@echo 'make providers-table  test every provider, and write the table of docs/providers.md'
@@ -82,7 +82,7 @@ test-real: $(VENV)/.dev environments pyodide
 test-browser: $(VENV)/.browser
 	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { \
 		echo 'Chromium is missing. Install it (Debian: apt-get install chromium) or set CHROMIUM=PATH.'; exit 1; }
-	$(BIN)/pytest -m browser tests/report
+	$(BIN)/pytest -m browser tests/report tests/serve
 
 $(VENV)/.browser: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --group browser

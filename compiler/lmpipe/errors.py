@@ -8,6 +8,7 @@
     │   ├── MediaError               an image, a sound or a file cannot be used
     │   ├── MetricError              a metric returns something else than a score, or always fails
     │   ├── RecipeError              a recipe is incomplete or contradicts itself
+    │   │   └── CallLimitError       a run made more LM calls than it may
     │   ├── ArtifactError            a run folder or state is damaged, foreign or untrusted
     │   ├── ConfigError              a setting, an LM name or an installation is wrong
     │   │   └── NetworkBlockedError  code under a network block tried to use the network
@@ -81,6 +82,10 @@ class MetricError(InputError):
 
 class RecipeError(InputError):
     """A recipe is incomplete or contradicts itself."""
+
+
+class CallLimitError(RecipeError):
+    """A run made more LM calls than it may."""
 
 
 class ArtifactError(InputError):

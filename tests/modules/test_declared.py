@@ -8,12 +8,12 @@ import pytest
 from helpers.sampling import AsyncGuesser, Guess, Guesser
 
 import lmpipe
-from lmpipe.cli.inputs import input_fields
 from lmpipe.compiling.gold_prediction import GoldPredictor
 from lmpipe.compiling.recipe import source_hash
 from lmpipe.errors import DataError
 from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.modules.declared import declared_program, declared_signature
+from lmpipe.modules.declared_fields import declared_inputs
 from lmpipe.state.program_state import ensemble_state
 
 
@@ -64,7 +64,7 @@ class Own(lmpipe.Module):
 
 def test_a_program_with_inputs_of_its_own_has_no_signature() -> None:
     assert declared_signature(Own()) is None
-    assert list(input_fields(Own())) == ["text"]
+    assert list(declared_inputs(Own())) == ["text"]
 
 
 MADE = [
@@ -80,7 +80,7 @@ def test_examples_and_options_are_checked_against_the_declared_inputs(program: A
     check_inputs(program, lmpipe.Example(question="?").with_inputs("question"))
     with pytest.raises(DataError, match="the examples do not match the program"):
         check_inputs(program, lmpipe.Example(qestion="?").with_inputs("qestion"))
-    assert set(input_fields(program)) - {"plus"} == {"question"}
+    assert set(declared_inputs(program)) - {"plus"} == {"question"}
 
 
 def test_gold_predictions_are_those_of_the_declared_program() -> None:

@@ -15,6 +15,7 @@ from lmpipe.cli import (
     report,
     run,
     runs,
+    serve,
     serve_lm,
     show,
     version,
@@ -54,6 +55,7 @@ app.command("runs")(runs.command)
 app.command("history")(history.command)
 app.command("report")(report.command)
 app.command("export")(export.command)
+app.command("serve")(serve.command)
 app.add_typer(cache.app, name="cache")
 app.command("serve-lm", context_settings=serve_lm.CONTEXT)(serve_lm.command)
 app.command("doctor")(doctor.command)

@@ -169,7 +169,7 @@ def _origin(file: str, name: str) -> str:
 
 def _finish(run: Run, *, json: bool) -> None:
     """Write the report page, then print the result and the next commands."""
-    from lmpipe.cli.inputs import input_fields
+    from lmpipe.modules.declared_fields import declared_inputs
     from lmpipe.report.page import write_report
     from lmpipe.report.progress import JsonLines
     from lmpipe.report.terminal import make_console, print_run, say
@@ -185,7 +185,7 @@ def _finish(run: Run, *, json: bool) -> None:
     say(console, f"report      {page}")
     say(console)
     say(console, "next")
-    fields = input_fields(run.program).items()
+    fields = declared_inputs(run.program).items()
     inputs = " ".join(f"--input {name}=…" for name, field in fields if field.required)
     say(console, f"  lmpipe run {run.path} --trust {inputs}")
     say(console, f"  lmpipe show {run.path}")

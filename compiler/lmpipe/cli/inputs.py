@@ -6,12 +6,10 @@ input can clash with an option of the command, whatever it is called.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO, get_type_hints
+from typing import Any, TextIO
 
 import orjson
 import pydantic
@@ -19,24 +17,9 @@ import pydantic
 from lmpipe.data.media_rows import with_media
 from lmpipe.errors import CallError, DataError, MediaError
 from lmpipe.foundation.exact_json import load_json
-from lmpipe.modules.declared import declared_program, declared_signature
-from lmpipe.modules.module import Module
 from lmpipe.signatures.field_types.parts import holds, is_medium
-from lmpipe.signatures.signature import spec_of
-from lmpipe.signatures.signature_spec import first_problem, type_name
+from lmpipe.signatures.signature_spec import FieldSpec, first_problem, type_name
 from lmpipe.signatures.value_shape import plain_type
-
-
-@dataclass(frozen=True)
-class InputField:
-    """One input of a program: its type, and whether it has no default."""
-
-    annotation: Any
-    required: bool
-
-    @cached_property
-    def type_adapter(self) -> pydantic.TypeAdapter[Any]:
-        return pydantic.TypeAdapter(self.annotation)
 
 
 @dataclass(frozen=True)
@@ -47,24 +30,8 @@ class InputRows:
     streamed: bool
 
 
-def input_fields(program: Module) -> dict[str, InputField]:
-    """Return a program's inputs by name, from its signature or its `forward`."""
-    declared = declared_program(program)
-    if (signature := declared_signature(declared)) is not None:
-        inputs = spec_of(signature).inputs
-        return {field.name: InputField(field.annotation, field.required) for field in inputs}
-    forward: Any = declared.forward  # type: ignore[attr-defined]
-    parameters = inspect.signature(forward).parameters.values()
-    if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
-        # A typed function, or a program that passes its arguments on.
-        fields = [field for p in declared.predictors().values() for field in p.spec.inputs]
-        return {field.name: InputField(field.annotation, field.required) for field in fields}
-    hints = get_type_hints(forward, include_extras=True)
-    return {p.name: InputField(hints.get(p.name, Any), p.default is p.empty) for p in parameters}
-
-
 def read_inputs(
-    values: Sequence[str], fields: Mapping[str, InputField], *, stdin: TextIO
+    values: Sequence[str], fields: Mapping[str, FieldSpec], *, stdin: TextIO
 ) -> InputRows:
     """Read the values of `--input`: several NAME=VALUE, or one JSON object, `@FILE` or `-`.
 
@@ -99,7 +66,7 @@ def _is_pair(text: str) -> bool:
     return bool(equals) and name.isidentifier()
 
 
-def _from_pairs(pairs: Sequence[str], fields: Mapping[str, InputField]) -> dict[str, Any]:
+def _from_pairs(pairs: Sequence[str], fields: Mapping[str, FieldSpec]) -> dict[str, Any]:
     texts: dict[str, str] = {}
     for pair in pairs:
         name, _, text = pair.partition("=")
@@ -111,7 +78,7 @@ def _from_pairs(pairs: Sequence[str], fields: Mapping[str, InputField]) -> dict[
 
 
 def _from_lines(
-    text: str, fields: Mapping[str, InputField], *, where: str, folder: Path | None = None
+    text: str, fields: Mapping[str, FieldSpec], *, where: str, folder: Path | None = None
 ) -> list[dict[str, Any]]:
     """Read one JSON object a line, or a single object that spans several lines."""
     values: Iterable[tuple[str, Any]]
@@ -128,7 +95,7 @@ def _from_lines(
 
 
 def _from_json(
-    value: Any, fields: Mapping[str, InputField], *, where: str, folder: Path | None
+    value: Any, fields: Mapping[str, FieldSpec], *, where: str, folder: Path | None
 ) -> dict[str, Any]:
     """Read a JSON object; paths of images in it are relative to the folder, if it has any."""
     if not isinstance(value, dict):
@@ -161,7 +128,7 @@ def _read_file(file: Path) -> str:
         raise DataError(f"--input @{file}: cannot read the file: {reason}") from error
 
 
-def _check_names(names: Mapping[str, Any], fields: Mapping[str, InputField]) -> None:
+def _check_names(names: Mapping[str, Any], fields: Mapping[str, FieldSpec]) -> None:
     unknown = [name for name in names if name not in fields]
     missing = [name for name, field in fields.items() if field.required and name not in names]
     if not unknown and not missing:
@@ -171,14 +138,14 @@ def _check_names(names: Mapping[str, Any], fields: Mapping[str, InputField]) -> 
     raise CallError(f"{'; '.join(problems)}\n  the program takes {_expected(fields)}")
 
 
-def _expected(fields: Mapping[str, InputField]) -> str:
+def _expected(fields: Mapping[str, FieldSpec]) -> str:
     return ", ".join(
         f"{name}: {type_name(field.annotation)}{'' if field.required else ' (optional)'}"
         for name, field in fields.items()
     )
 
 
-def _from_text(name: str, text: str, field: InputField) -> Any:
+def _from_text(name: str, text: str, field: FieldSpec) -> Any:
     """Parse the text of one input: a string as it is, any other type as JSON."""
     if field.annotation is str or field.annotation is Any:
         return text
@@ -202,7 +169,7 @@ def _from_text(name: str, text: str, field: InputField) -> Any:
             raise error from None
 
 
-def _validate(name: str, value: Any, field: InputField) -> Any:
+def _validate(name: str, value: Any, field: FieldSpec) -> Any:
     try:
         return field.type_adapter.validate_python(value, by_alias=True, by_name=True)
     except pydantic.ValidationError as error:

@@ -42,13 +42,14 @@ def command(
 
     A file or standard input holds one JSON object per line, and each gives one line of output.
     """
-    from lmpipe.cli.inputs import input_fields, read_inputs
+    from lmpipe.cli.inputs import read_inputs
     from lmpipe.cli.overrides import lm_overrides
     from lmpipe.cli.targets import attach_servers, open_runtime, open_target
+    from lmpipe.modules.declared_fields import declared_inputs
     from lmpipe.settings import using
 
     opened = open_target(where, lm_overrides(lms))
-    inputs = read_inputs(input_ or (), input_fields(opened.program), stdin=sys.stdin)
+    inputs = read_inputs(input_ or (), declared_inputs(opened.program), stdin=sys.stdin)
     lm, embedder = opened.student, opened.recipe.embedder
     with open_runtime(runtime), using(lm=lm, embedder=embedder):
         attach_servers(opened)

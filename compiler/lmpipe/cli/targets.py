@@ -83,14 +83,27 @@ def open_target(options: TargetOptions, changes: Overrides) -> OpenTarget:
         recipe = changes.apply(load_recipe(options.target))
         return OpenTarget(options.target, recipe, recipe.program, None)
     artifact = read_artifact(options.target)
+    return open_artifact(artifact, declared_recipe(artifact, options), options, changes)
+
+
+def declared_recipe(artifact: Artifact, options: TargetOptions) -> Recipe:
+    """Return the recipe of a run folder as its file declares it; runs that file."""
+    if options.program is not None:
+        return load_recipe(str(options.program))
+    return trusted_recipe(artifact, trust=options.trust)
+
+
+def open_artifact(
+    artifact: Artifact, declared: Recipe, options: TargetOptions, changes: Overrides
+) -> OpenTarget:
+    """Bind what a run learned to the program of a recipe, with some changes; runs no code."""
     manifest = parse_manifest(artifact.manifest, artifact.path)  # what follows relies on it
     compiled_with = Overrides.from_json(artifact.manifest.get("overrides", {}))
     if options.program is not None:
         # An untrusted folder must not send data or keys to a server of its choice.
-        recipe = compiled_with.numbers().apply(load_recipe(str(options.program)))
+        recipe = compiled_with.numbers().apply(declared)
     else:
-        recipe = compiled_with.apply(trusted_recipe(artifact, trust=options.trust))
-        recipe = with_data_in(recipe, origin_of(artifact))
+        recipe = with_data_in(compiled_with.apply(declared), origin_of(artifact))
     recipe = changes.apply(recipe)
     program = bind_artifact(recipe.program, artifact)
     opened = OpenTarget(options.target, recipe, program, artifact)
@@ -117,11 +130,13 @@ def attach_servers(opened: OpenTarget) -> None:
 
 
 @contextmanager
-def open_runtime(options: RuntimeOptions, *, view: ProgressView | None = None) -> Iterator[None]:
+def open_runtime(
+    options: RuntimeOptions, *, view: ProgressView | None = None, cached: bool = True
+) -> Iterator[None]:
     """Use a runtime for one command, and close it at the end; the view is notified of retries."""
     cassette = open_cassette(options.record, options.replay, record_tools=options.record_tools)
     runtime = make_runtime(
-        cache=False if options.replay else options.cache or True,
+        cache=False if options.replay or not cached else options.cache or True,
         max_in_flight=max(64, options.concurrency),
         attempts=options.attempts,
         on_retry=view.retry if view else None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from lmpipe.errors import RecipeError
+from lmpipe.errors import CallLimitError
 
 if TYPE_CHECKING:
     from lmpipe.data.identity import ExampleIdentity
@@ -87,7 +87,7 @@ class scope:  # noqa: N801 - used like a function
 
 
 def check_calls(scope: Scope, who: str) -> None:
-    """Count a call, and raise a RecipeError if the run may make no more.
+    """Count a call, and raise a CallLimitError if the run may make no more.
 
     `who` makes the call: the path of a predictor, or an LM.
     """
@@ -96,7 +96,7 @@ def check_calls(scope: Scope, who: str) -> None:
         by_metric = scope.role == "judge"
         what = "the metric, on one row," if by_metric else "one run of the program"
         where = "metric, by @lmpipe.metrics.judge" if by_metric else "program's class"
-        raise RecipeError(
+        raise CallLimitError(
             f"{who}: {what} made more than {scope.max_calls} LM calls, the maximum that the plan "
             f"and the budget rely on: set `max_calls = …` on the {where}"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -14,6 +13,7 @@ from typing import Any
 from lmpipe.errors import ConfigError
 from lmpipe.foundation.checks import check_fields, check_numbers
 from lmpipe.foundation.child_environment import child_environment
+from lmpipe.lm.http.address import is_loopback
 
 KEY_VARIABLE = "VLLM_API_KEY"
 
@@ -180,10 +180,7 @@ class ServerSpec:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     def argv(self, command: Sequence[str], port: int) -> list[str]:
         """Return the whole command line, which holds no secret.

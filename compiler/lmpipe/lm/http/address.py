@@ -57,9 +57,7 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether the server is on this machine."""
-        if is_ip(self.host):
-            return ipaddress.ip_address(self.host).is_loopback
-        return self.host == "localhost" or self.host.endswith(".localhost")
+        return is_loopback(self.host)
 
 
 def _host(name: str) -> str:
@@ -79,3 +77,10 @@ def is_ip(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, a name or an IP address without brackets, is this machine."""
+    if is_ip(host):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")

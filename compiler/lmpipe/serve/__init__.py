@@ -1,0 +1,1 @@
+"""HTTP servers over compiled programs; see docs/serving-programs.md."""

@@ -1,0 +1,95 @@
+"""The addresses of programs: one answer, a stream, a batch, and what there is."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lmpipe.serve.batch import Batch, rows_of
+from lmpipe.serve.deployment import Programs, ServedRun
+from lmpipe.serve.error_log import ErrorLog
+from lmpipe.serve.options import ServeOptions
+from lmpipe.serve.requests import (
+    RUN_HEADER,
+    UNIT_HEADER,
+    answer_headers,
+    choose_run,
+    find_deployment,
+    headers_of,
+    json_response,
+    read_json,
+    request_id,
+)
+from lmpipe.serve.running import RunLimits, Slots, run, stream
+from lmpipe.serve.streaming import EventStream, program_events
+
+
+class ProgramEndpoints:
+    """Answers requests for programs."""
+
+    def __init__(
+        self, programs: Programs, options: ServeOptions, slots: Slots, errors: ErrorLog
+    ) -> None:
+        self._programs, self._options = programs, options
+        self._slots, self._errors = slots, errors
+
+    async def answer(self, request: Request) -> Response:
+        """Run a program once; stream its outputs to a client that accepts events."""
+        deployment = find_deployment(self._programs, request.path_params["name"])
+        served = choose_run(deployment, request)
+        limits = RunLimits.of(headers_of(request), self._options)
+        inputs = served.interface.read(await read_json(request))
+        if "text/event-stream" in headers_of(request).get("accept", ""):
+            return self._streamed(request, served, inputs, limits)
+        with self._slots.take():
+            answer = await run(served, inputs, limits)
+        headers = answer_headers(served, answer)
+        return json_response(served.interface.write(answer.result), headers=headers)
+
+    def _streamed(
+        self, request: Request, served: ServedRun, inputs: dict[str, Any], limits: RunLimits
+    ) -> Response:
+        held = ExitStack()
+        held.enter_context(self._slots.take())
+        running = stream(served, inputs, limits)
+        held.callback(running.close)
+        everything = request.query_params.get("events") == "all"
+        events = program_events(
+            served, running, self._errors, request_id(request), everything=everything
+        )
+        return EventStream(events, held, answer_headers(served))
+
+    async def batch(self, request: Request) -> Response:
+        """Run a program on many rows."""
+        deployment = find_deployment(self._programs, request.path_params["name"])
+        limits = RunLimits.of(headers_of(request), self._options)
+        wanted = choose_run(deployment, request) if RUN_HEADER in headers_of(request) else None
+        unit = headers_of(request).get(UNIT_HEADER) or request_id(request)
+        batch = Batch(deployment, wanted, unit, limits, self._slots, self._errors)
+        rows = rows_of(await read_json(request), self._options.max_batch)
+        return json_response({"results": await batch.answer(rows)})
+
+    async def list_programs(self, request: Request) -> Response:
+        """List the programs."""
+        listed = [
+            {"name": item.name, "about": item.interface.about, "runs": item.describe()}
+            for item in self._programs
+        ]
+        return json_response({"programs": listed})
+
+    async def describe(self, request: Request) -> Response:
+        """Describe one program: its runs, and the schemas of its inputs and outputs."""
+        item = find_deployment(self._programs, request.path_params["name"])
+        interface = item.interface
+        return json_response(
+            {
+                "name": item.name,
+                "about": interface.about,
+                "runs": item.describe(),
+                "inputs": interface.input_schema().whole(),
+                "outputs": interface.output_schema().whole(),
+            }
+        )
