@@ -71,6 +71,10 @@ class DataError(InputError):
     """A data file or row is wrong; the message names the file and the line."""
 
 
+class ExportError(InputError):
+    """A prompt cannot be exported, or its exported form differs; the message names the predictor."""
+
+
 class MediaError(InputError, ValueError):
     """An image, a sound or a file cannot be read, is too large, or is something else."""
 
