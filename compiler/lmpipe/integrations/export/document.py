@@ -102,12 +102,12 @@ def request_fields(lm: LM, prompt: Prompt, *, second: bool = False) -> dict[str,
         prompt.tools,
         prompt.tool_choice,
     )
-    body = request_body(request, _structured(lm))
+    body = request_body(request, constraint_form(lm))
     # The seed of a sample follows from its messages.
     return {name: item for name, item in body.items() if name not in ("messages", "seed")}
 
 
-def _structured(lm: LM) -> Structured:
+def constraint_form(lm: LM) -> Structured:
     """The form of constraints that a server takes, as far as its name tells."""
     if lm.structured != "auto":
         return lm.structured

@@ -159,4 +159,3 @@ def _heads(field: FieldSpec) -> Any:
         if field.annotation in (kind, list[kind], kind | None, list[kind] | None):  # type: ignore[valid-type]
             return heads
     return []
-

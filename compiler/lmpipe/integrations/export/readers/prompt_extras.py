@@ -96,6 +96,7 @@ def messages(prompt: Any, values: Any) -> Any:
             turns.append(turn)
         else:
             ending = ""
+            turn = {name: _softly(prompt, name, value) for name, value in turn.items()}
             turns += [_user_turn(prompt, turn), *_reply_turns(prompt, turn)]
     trajectory = values.get(doc["steps"]["input"]) or {}
     note = f"\n\n{_left_out(trajectory)}" if trajectory.get("left_out") else ""
@@ -107,7 +108,7 @@ def _user_turn(prompt: Any, values: Any, ending: str = "") -> Any:
     media: list[Any] = []
     in_json = prompt.doc["question"]["json"]
     shown = {
-        name: _shown(prompt, prompt.fields[name], value, in_json, media)
+        name: _shown(prompt.fields[name], value, in_json, media)
         for name, value in values.items()
         if name in prompt.doc["inputs"]
     }
@@ -117,9 +118,7 @@ def _user_turn(prompt: Any, values: Any, ending: str = "") -> Any:
 
 def _reply_turns(prompt: Any, outputs: Any) -> Any:
     """Write outputs as a reply; in the layout `tools` it is a call, and the note of its receipt."""
-    fields = prompt.doc["outputs"]
-    shown = {n: _soft(prompt, fields[n], value) for n, value in outputs.items() if n in fields}
-    text, tool = prompt.write("answer", shown), prompt.doc["answer"]["tool"]
+    text, tool = prompt.write("answer", outputs), prompt.doc["answer"]["tool"]
     if not tool:
         return [{"role": "assistant", "content": text}]
     call = _call(text, tool, text)
@@ -132,10 +131,11 @@ def _call(named: str, tool: str, arguments: str) -> Any:
     return {"id": name, "type": "function", "function": {"name": tool, "arguments": arguments}}
 
 
-def _soft(prompt: Any, field: Any, value: Any) -> Any:
-    """A value with the defaults that it lacks; one of another type stays as it is."""
+def _softly(prompt: Any, name: str, value: Any) -> Any:
+    """A value of an earlier turn with the defaults that it lacks; a wrong one stays as it is."""
+    field = prompt.fields.get(name)
     try:
-        return fit(prompt, field, value) if field["deep"] else value
+        return fit(prompt, field, value) if field and field["deep"] else value
     except ValueError:
         return value
 
@@ -156,7 +156,7 @@ def called(prompt: Any, reply: Any) -> str:
 # Values that are shown as texts and media.
 
 
-def _shown(prompt: Any, field: Any, value: Any, in_json: bool, media: list[Any]) -> Any:
+def _shown(field: Any, value: Any, in_json: bool, media: list[Any]) -> Any:
     kind = field["parts"]
     if kind == "media":
         return _marked(value, media, PLACED if not in_json else NAMED)
@@ -167,7 +167,7 @@ def _shown(prompt: Any, field: Any, value: Any, in_json: bool, media: list[Any])
             return _passage(field, value)
         texts = [_passage(field, item) for item in value]
         return texts if in_json else "\n\n".join(f"[{n}] {t}" for n, t in enumerate(texts, 1))
-    return _soft(prompt, field, value)
+    return value
 
 
 def _passage(field: Any, value: Any) -> str:

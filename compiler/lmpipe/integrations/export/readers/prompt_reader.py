@@ -49,7 +49,7 @@ class Prompt:
     def __init__(self, document: Any) -> None:
         self.doc, self.fields = document, {**document["inputs"], **document["outputs"]}
         name = f"{__package__ or ''}.prompt_extras".lstrip(".")
-        self.extras: Any = importlib.import_module(name) if document["extras"] else None
+        self.extras: Any = document["extras"] and importlib.import_module(name)
 
     def request(self, inputs: Any) -> Any:
         return {**self.doc["request"], "messages": self.messages(inputs)}
@@ -90,12 +90,12 @@ class Prompt:
     def parse(self, reply: Any) -> Any:
         """Read the outputs by name from a reply: its text, or the message that has it."""
         how, reply = self.doc["reply"], reply if isinstance(reply, dict) else {"content": reply}
-        text = reply.get("content") or ""
-        text = self.extras.called(self, reply) if reply.get("tool_calls") else text
+        called = reply.get("tool_calls") and self.extras.called(self, reply)
+        text = called or reply.get("content") or ""
         if how["pattern"]:
             match = re.search(how["pattern"], text)
             parts = dict(zip(how["names"], match.groups())) if match else {}
-            found = {n: escape(part, how["rule"], True) for n, part in parts.items() if part}
+            found = {n: escape(t, how["rule"], True) for n, t in parts.items() if t is not None}
         else:
             whole = json.loads(text[text.find("{") : text.rfind("}") + 1])
             found = {name: whole[name] for name in how["names"] if name in whole}
@@ -112,8 +112,8 @@ class Prompt:
         folded = re.sub("[_-]", " ", word.strip(AROUND).casefold())
         if word.strip(" .\"'`").lower() in field["nones"]:
             return None
-        if "=" + word in words or folded in words:
-            return words.get("=" + word, words.get(folded))
+        if (known := "=" + word if "=" + word in words else folded) in words:
+            return words[known]
         if field["number"] and re.fullmatch(field["number"], word):
             return json.loads(word.replace(",", ""))
         return json.loads(word) if field["json"] else trim(part)
