@@ -72,7 +72,7 @@ class DataError(InputError):
 
 
 class ExportError(InputError):
-    """A prompt cannot be exported, or its exported form differs; the message names the predictor."""
+    """A prompt cannot be exported, or what is exported differs; the message names where."""
 
 
 class MediaError(InputError, ValueError):
@@ -225,6 +225,10 @@ class StorageError(LmpipeError):
 
     It stops a run and is never the failure of a row: the same call resumes when there is room.
     """
+
+
+class RegistryError(LmpipeError):
+    """A registry of prompts does not answer, or refuses a prompt; the message has its words."""
 
 
 class TrainingError(LmpipeError):

@@ -40,7 +40,7 @@ def test_passed_rollouts_become_rows(cli: Cli, folder: Path) -> None:
 
 def test_openai_rows_are_conversations(cli: Cli, folder: Path) -> None:
     cli("compile", "colours.py", "--optimizer", "bootstrap")
-    cli("export", str(only_run(folder)), "--trust", "--format", "openai", "--out", "there")
+    cli("export", str(only_run(folder)), "--trust", "--format", "openai-rows", "--out", "there")
     for row in rows(folder / "there" / "self.jsonl"):
         assert [turn["role"] for turn in row["messages"]] == ["system", "user", "assistant"]
 

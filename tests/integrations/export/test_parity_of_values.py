@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from enum import Enum
@@ -16,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lmpipe
-from lmpipe.errors import OutputError
 from lmpipe.integrations.export.document import prompt_document
 from lmpipe.integrations.export.readers.prompt_reader import Prompt
 from lmpipe.layouts import LayoutError, layout_names
@@ -144,10 +142,7 @@ def runtime_reads(predictor: lmpipe.Predict[..., Any], text: str) -> Any:
     prompt, spec = predictor.prompt_for(predictor.lm_now()), predictor.spec
     reading = prompt.read(text, "")
     given = {**spec.absent_outputs, **reading.values}
-    return {
-        field.name: field.dump(field.typed(given[field.name]))
-        for field in spec.outputs
-    }
+    return {field.name: field.dump(field.typed(given[field.name])) for field in spec.outputs}
 
 
 @quick

@@ -144,9 +144,9 @@ def _compare_reading(
     if isinstance(result, dict):
         if reading is not None and not allow:
             raise ExportError(
-                f"{where}: the runtime reads {short_repr(dict(reading))} in a reply that the export "
-                f"refuses ({result['error']}); such replies are asked for again: accept that with "
-                f"--allow-unread\n  reply: {text}"
+                f"{where}: the runtime reads {short_repr(dict(reading))} in a reply that the "
+                f"export refuses ({result['error']}); such replies are asked for again: accept "
+                f"that with --allow-unread\n  reply: {text}"
             )
         return reading is None
     [found] = result

@@ -96,8 +96,8 @@ def messages(prompt: Any, values: Any) -> Any:
             turns.append(turn)
         else:
             ending = ""
-            turn = {name: _softly(prompt, name, value) for name, value in turn.items()}
-            turns += [_user_turn(prompt, turn), *_reply_turns(prompt, turn)]
+            fitted = {name: _softly(prompt, name, value) for name, value in turn.items()}
+            turns += [_user_turn(prompt, fitted), *_reply_turns(prompt, fitted)]
     trajectory = values.get(doc["steps"]["input"]) or {}
     note = f"\n\n{_left_out(trajectory)}" if trajectory.get("left_out") else ""
     steps = _native_steps if doc["steps"]["native"] else _written_steps
