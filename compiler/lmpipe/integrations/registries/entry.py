@@ -74,12 +74,8 @@ def run_metadata(artifact: Artifact) -> dict[str, str]:
 
 
 def _score(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-    interval = scores.get("interval")
-    made = {
-        f"lmpipe.score.{name}": scores.get("score"),
-        f"lmpipe.rows.{name}": scores.get("examples"),
-    }
-    return {**made, **({f"lmpipe.interval.{name}": interval} if interval else {})}
+    kinds = {"score": "score", "interval": "interval", "rows": "examples"}
+    return {f"lmpipe.{kind}.{name}": scores.get(key) for kind, key in kinds.items()}
 
 
 def _messages(document: Mapping[str, Any]) -> list[dict[str, str]]:

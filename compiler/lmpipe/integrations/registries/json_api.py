@@ -13,6 +13,7 @@ from lmpipe.foundation.redaction import public_url
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.http.client import HttpClient
 from lmpipe.lm.http.errors import HttpError, UrlError
+from lmpipe.lm.http.response import Response
 
 _TIMEOUT = 60.0  # seconds
 
@@ -54,15 +55,17 @@ class JsonApi:
             RegistryError: if no response comes.
         """
         try:
-            response = loop.run_sync(
-                self._http.request("POST", path, dump_json(dict(body)), timeout=_TIMEOUT)
-            )
+            response = loop.run_sync(self._post(path, dump_json(dict(body))))
         except HttpError as error:
             raise RegistryError(f"{self._what} does not answer: {error}") from error
         try:
             return response.status, load_json(response.body)
         except ValueError:
             return response.status, None
+
+    async def _post(self, path: str, body: bytes) -> Response:
+        # The client opens its connections on the loop on which it is called.
+        return await self._http.request("POST", path, body, timeout=_TIMEOUT)
 
     def refused(self, status: int, answer: Any) -> RegistryError:
         """Make the error for a response that is no success."""

@@ -15,8 +15,8 @@ _CLOUD = "https://cloud.langfuse.com"
 def register_at_langfuse(entries: Sequence[PromptEntry]) -> list[str]:
     """Register a new version of each prompt; return its name and version, such as `route/1`.
 
-    The environment says where: `LANGFUSE_PUBLIC_KEY`, `LANGFUSE_SECRET_KEY`, and `LANGFUSE_BASE_URL`
-    (or `LANGFUSE_HOST`) for a server other than the European cloud.
+    The environment says where: `LANGFUSE_PUBLIC_KEY`, `LANGFUSE_SECRET_KEY`, and, for a server
+    other than the European cloud, `LANGFUSE_BASE_URL` or `LANGFUSE_HOST`.
 
     Raises:
         ConfigError: if a key is missing.
