@@ -136,11 +136,11 @@ def _write(
     if parity is None:
         typer.echo("not compared with the runtime (--unchecked)")
         return
-    same = f"{plural(parity.prompts, 'prompt')} and {parity.replies} replies"
-    typer.echo(f"the same as in the runtime: {same}")
-    if parity.unread:
-        unread = plural(parity.unread, "reply", "replies")
-        typer.echo(f"refused, though the runtime reads them: {unread}")
+    counts = [plural(parity.prompts, "prompt"), plural(parity.replies, "reply", "replies")]
+    typer.echo(f"the same as in the runtime: {' and '.join(counts)}")
+    for what, number in (("by both", parity.refused), ("by the reader alone", parity.unread)):
+        if number:
+            typer.echo(f"refused {what}: {plural(number, 'reply', 'replies')}")
 
 
 def _register(opened: OpenTarget, to: Registry, name: str | None) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from datetime import date
 from decimal import Decimal
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
+from helpers.exported import compare
 from helpers.odd_texts import odd_texts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -112,6 +115,16 @@ def cases(draw: st.DrawFn) -> tuple[lmpipe.Predict[..., Any], dict[str, Any], di
     return bound, values(spec.inputs, taken), values(spec.outputs, given_)
 
 
+def known_to_javascript(value: Any) -> bool:
+    """Whether a JSON value survives in JavaScript: it has short integers, and no keys of digits."""
+    if isinstance(value, dict):
+        named = not any(key.isdecimal() for key in value)
+        return named and all(map(known_to_javascript, value.values()))
+    if isinstance(value, list):
+        return all(map(known_to_javascript, value))
+    return not isinstance(value, int) or abs(value) < 2**53
+
+
 def exported(predictor: lmpipe.Predict[..., Any]) -> Prompt:
     return Prompt(json.loads(json.dumps(prompt_document("made", predictor))))
 
@@ -172,3 +185,16 @@ def test_another_reply_is_read_the_same_or_refused(
     except ValueError:
         return
     assert found == runtime_reads(predictor, changed)
+
+
+@settings(quick, max_examples=5)
+@given(cases=st.lists(cases(), min_size=30, max_size=30))
+def test_javascript_writes_and_reads_the_same(cases: list[Any]) -> None:
+    short = [case for case in cases if known_to_javascript([case[1], case[2]])]
+    given_ = [
+        (predictor, [(inputs, [predictor.reply(outputs)])]) for predictor, inputs, outputs in short
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for parity in compare(given_, Path(folder)):
+            assert parity is not None
+            assert parity.prompts == len(given_)

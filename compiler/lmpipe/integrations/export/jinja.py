@@ -75,7 +75,7 @@ def check_templates(
             for turn in templates[call.predictor]["messages"]
         ]
         compare_messages(call, [rendered])
-    return Parity(len(calls), 0)
+    return Parity(len(calls))
 
 
 def variables_of(document: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, str]:

@@ -6,10 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lmpipe.errors import ExportError
 from lmpipe.foundation.exact_json import dump_json, load_json
@@ -28,17 +29,15 @@ class Parity:
 
     Args:
         prompts: the prompts that were compared, byte for byte.
-        replies: the replies that were read, or refused, by both.
+        replies: the replies in which both read the same.
+        refused: the replies that both refuse.
         unread: the replies that the runtime reads and the export refuses.
     """
 
     prompts: int
-    replies: int
+    replies: int = 0
+    refused: int = 0
     unread: int = 0
-
-    def to_json(self) -> dict[str, int]:
-        """Return it as JSON."""
-        return {"prompts": self.prompts, "replies": self.replies, "unread": self.unread}
 
 
 def python_command() -> list[str]:
@@ -87,15 +86,12 @@ def check_parity(
         jobs.append({"file": files[call.predictor], "inputs": call.inputs})
         jobs += [{"file": files[call.predictor], "reply": reply} for reply in call.replies]
     results = iter(_run(command, folder, jobs))
-    prompts = replies = unread = 0
+    counts = Counter[str]()
     for call in calls:
         compare_messages(call, next(results))
-        prompts += 1
         for reply, reading in zip(call.replies, call.readings, strict=True):
-            agrees = _compare_reading(call, reply, reading, next(results), allow=allow_unread)
-            replies += agrees
-            unread += not agrees
-    return Parity(prompts, replies, unread)
+            counts[_compare_reading(call, reply, reading, next(results), allow=allow_unread)] += 1
+    return Parity(len(calls), **counts)
 
 
 def _run(command: Sequence[str], folder: Path, jobs: Sequence[Any]) -> list[Any]:
@@ -138,8 +134,8 @@ def compare_fields(call: RecordedCall, exported: Mapping[str, Any]) -> None:
 
 def _compare_reading(
     call: RecordedCall, reply: Any, reading: Any, result: Any, *, allow: bool
-) -> bool:
-    """Whether both read a reply in the same way, or both refuse it."""
+) -> Literal["replies", "refused", "unread"]:
+    """Compare what both read in a reply; return how it is counted."""
     where, text = _where(call), short_repr(reply["content"])
     if isinstance(result, dict):
         if reading is not None and not allow:
@@ -148,7 +144,7 @@ def _compare_reading(
                 f"export refuses ({result['error']}); such replies are asked for again: accept "
                 f"that with --allow-unread\n  reply: {text}"
             )
-        return reading is None
+        return "unread" if reading is not None else "refused"
     [found] = result
     if reading is None:
         raise ExportError(f"{where}: the export reads a reply that the runtime refuses: {text}")
@@ -156,7 +152,7 @@ def _compare_reading(
     if found != wanted:
         difference = _first_difference(wanted, found, "")
         raise ExportError(f"{where}: a reply is read otherwise: {difference}\n  reply: {text}")
-    return True
+    return "replies"
 
 
 def _where(call: RecordedCall) -> str:

@@ -92,18 +92,22 @@ def _recorded(predictor: Predict[..., Any], step: Step, number: int) -> Recorded
     texts = step.replies[-1:] if prompt.extraction else step.replies
     thoughts = step.outputs.get(prompt.thought, "") if prompt.native else ""
     replies = [{"content": text, "reasoning_content": thoughts} for text in texts]
-    readings = [_read(predictor, prompt, step.inputs, text, thoughts) for text in texts]
+    readings = [read_reply(predictor, prompt, step.inputs, text, thoughts) for text in texts]
     return RecordedCall(step.predictor, number, step.inputs, request, replies, readings)
 
 
-def _read(
+def read_reply(
     predictor: Predict[..., Any],
     prompt: Prompt,
     inputs: Mapping[str, Any],
     text: str,
     thoughts: str,
 ) -> Mapping[str, Any] | None:
-    """Read a reply as the runtime does, but without what it knows of the replies before."""
+    """Read a reply as the runtime does, but without what it knows of the replies before it.
+
+    Returns:
+        The outputs as JSON values, or None if the runtime refuses the reply.
+    """
     spec = predictor.spec
     try:
         values = prompt.read(text, thoughts).values

@@ -120,7 +120,10 @@ def _label_rule(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _bare_rule(name: str) -> dict[str, Any]:
-    return {"pattern": rf"\\*{SPACE}*(?:{_label(name)})", "first": True, "rest": False}
+    key, around = in_any_spelling(name), "[ \\t*`>-]*"
+    bold = rf"\*\*+[ \t:]*{key}[ \t:]*\**{SPACE}*{END}"
+    label = rf"\\*{SPACE}*(?:{around}{key}{around}:|{bold})"
+    return {"pattern": label, "first": True, "rest": False}
 
 
 # The forms of replies.

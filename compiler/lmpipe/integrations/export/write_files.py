@@ -135,7 +135,7 @@ def _write_bodies(
             lines.append(dump_json(line) + b"\n")
         files.append(folder / f"{folder_name(path)}.jsonl")
         write_file(files[-1], b"".join(lines))
-    return Exported(tuple(files), Parity(len(calls), 0))
+    return Exported(tuple(files), Parity(len(calls)))
 
 
 def _write_json(folder: Path, documents: Mapping[str, Any]) -> dict[str, Path]:
