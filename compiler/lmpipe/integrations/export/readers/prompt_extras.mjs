@@ -389,10 +389,19 @@ function nearest(prompt, values) {
   return chosen.reverse().flatMap((place) => demos[place].messages);
 }
 
-/** The words of a text, regardless of case. */
+/** The words of a text, regardless of case, as Python's `casefold` has it. */
 export function wordsIn(text) {
-  const upper = text.normalize("NFKC").replace(/[\u1e9e\u00df]/gu, "ss");
-  return upper.toLowerCase().replaceAll("\u03c2", "\u03c3").match(WORD) ?? [];
+  return fold(text.normalize("NFKC").replaceAll("\u1e9e", "ss")).match(WORD) ?? [];
+}
+
+function fold(text) {
+  // Case is folded through the upper case, as "SS" for the sharp s; not so the dotless i.
+  const lower = text.replace(/[^\u0131]+/gu, (part) => part.toUpperCase().toLowerCase());
+  const cherokee = (letter, less) => String.fromCodePoint(letter.codePointAt(0) - less);
+  return lower
+    .replaceAll("\u03c2", "\u03c3")
+    .replace(/[\uab70-\uabbf]/gu, (letter) => cherokee(letter, 0xab70 - 0x13a0))
+    .replace(/[\u13f8-\u13fd]/gu, (letter) => cherokee(letter, 8));
 }
 
 function withoutMedia(value) {
