@@ -42,7 +42,7 @@ class Parity:
 
 def python_command() -> list[str]:
     """Run the Python reader with nothing but the standard library."""
-    return [sys.executable, "-I", "-S", str(READERS / "run_jobs.py")]
+    return [sys.executable, "-B", "-I", "-S", str(READERS / "run_jobs.py")]
 
 
 def node_command() -> list[str]:

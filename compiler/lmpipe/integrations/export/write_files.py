@@ -94,9 +94,12 @@ def _write_documents(
     allow_unread: bool,
 ) -> Exported:
     files = _write_json(folder, documents)
-    for name in _READERS[form]:
+    readers = _READERS[form]
+    if form == "messages" and not any(document["extras"] for document in documents.values()):
+        readers = readers[:1]
+    for name in readers:
         shutil.copyfile(READERS / name, folder / name)
-    written = (*files.values(), *(folder / name for name in _READERS[form]))
+    written = (*files.values(), *(folder / name for name in readers))
     if calls is None:
         return Exported(written, None)
     command = python_command() if form == "messages" else node_command()

@@ -189,7 +189,7 @@ def _marked(value: Any, media: list[Any], mark: str) -> Any:
 
 
 def _is_medium(value: Any) -> bool:
-    kind, about = next(iter(value.items()), ("", None))
+    kind, about = next(iter(value.items()), ("", {}))
     known = len(value) == 1 and kind in ("image", "audio", "file") and isinstance(about, dict)
     return known and bool(about.keys() & {"data", "url"})
 
