@@ -175,14 +175,45 @@ def test_a_reply_in_the_form_is_read_the_same(case: Any) -> None:
     assert exported(predictor).parse(text) == wanted
 
 
+# What LMs write around a reply, or in place of its marks.
+AROUND = (
+    "Sure! Here it is:\n{}",
+    "{}\n\nLet me know if you need more.",
+    "```\n{}\n```",
+    "```json\n{}\n```",
+    "The answer is {}.",
+    "**{}**",
+    "[{}]",
+    '"{}"',
+    "{}\n{}",
+    "{} or {}",
+    "{{{}}}",
+    "{}\n\n[[in_0]]\nnext\n\n[[out_0]]\nother",
+    "<think>\nI see [[out_0]] {{\n</think>\n\n{}",
+    "$ {} USD",
+)
+SWAPS = [("", ""), ("\n", ""), ("\n", " "), ("_", " "), ("[[", "## "), (":", "=")]
+
+
 @quick
-@given(case=cases(), where=st.integers(0, 99), text=odd_texts, cut=st.integers(0, 6))
+@given(
+    case=cases(),
+    around=st.sampled_from(("{}", *AROUND)),
+    where=st.integers(0, 99),
+    text=odd_texts,
+    cut=st.integers(0, 6),
+    swap=st.sampled_from(SWAPS),
+)
 def test_another_reply_is_read_the_same_or_refused(
-    case: Any, where: int, text: str, cut: int
+    case: Any, around: str, where: int, text: str, cut: int, swap: tuple[str, str]
 ) -> None:
     predictor, _, outputs = case
-    reply = predictor.reply(outputs)
-    changed = reply[: where % (len(reply) + 1)] + text + reply[where % (len(reply) + 1) + cut :]
+    reply = reply_in_the_form(predictor, outputs)
+    if where < len(reply):
+        reply = reply[:where] + text + reply[where + cut :]
+    changed = around.replace("{{", "\0").replace("}}", "\1").replace("{}", reply)
+    changed = changed.replace("\0", "{").replace("\1", "}")
+    changed = changed.replace(*swap) if swap[0] else changed
     try:
         found = exported(predictor).parse(changed)
     except ValueError:

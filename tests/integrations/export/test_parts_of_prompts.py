@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -214,6 +215,35 @@ def test_the_thoughts_of_an_lm_are_the_reasoning(tmp_path: Path) -> None:
         same([predictor], tmp_path, {"question": "q"})
     assert document["reply"]["names"] == ["answer"]
     assert document["reply"]["thoughts"] == ["reasoning"]
+
+
+FENCED = "```python\nx = 1\n\ny = 2\n```"
+
+
+def test_code_is_read_without_its_fence(tmp_path: Path) -> None:
+    written = ("x = 1", FENCED, "```\n```", "  indented")
+    cases = [
+        (
+            lmpipe.Predict("question -> code: Code['python'], test: Code | None", layout=layout),
+            [
+                ({"question": "q"}, [reply(layout, code=code, test=other)])
+                for code, other in zip(written, (*written[1:], None), strict=True)
+            ],
+        )
+        for layout in layout_names()
+    ]
+    assert compare(cases, tmp_path) == [Parity(24, 24)] * 2
+
+
+def reply(layout: str, **values: Any) -> str:
+    """A reply as an LM writes it, with values that its type would change."""
+    if layout in ("json", "tools", "two-step"):
+        return json.dumps(values)
+    words = {name: "none" if value is None else value for name, value in values.items()}
+    if layout == "plain":
+        return "\n".join(f"{name.capitalize()}: {word}" for name, word in words.items())
+    ends = ("[[{0}]]\n{1}\n", "<{0}>\n{1}\n</{0}>")[layout == "xml"]
+    return "\n".join(ends.format(name, word) for name, word in words.items())
 
 
 def test_reasoning_that_is_written_is_read(tmp_path: Path) -> None:

@@ -52,12 +52,12 @@ def field_document(field: FieldSpec, types: dict[str, Any], *, in_json: bool) ->
         ExportError: if its values are written by Python code of their type.
     """
     shape, parts = field.shape, _parts(field)
-    deep = shape.kind == "json" or bool(parts)
+    deep = shape.kind == "json" or bool(parts or shape.words)
     scalar = shape.kind not in ("json", "text") or is_moment(shape)
     return {
         "json": shape.kind == "json" and not parts,
         "deep": deep,
-        "check": check_of(field, types) if deep and not parts else {},
+        "check": _check(field, types) if deep and not parts else {},
         "parts": parts,
         "heads": _heads(field) if parts == "passages" else [],
         "optional": shape.optional,
@@ -72,6 +72,13 @@ def field_document(field: FieldSpec, types: dict[str, Any], *, in_json: bool) ->
         if _is_decimal(field)
         else {"integer": _WHOLE, "number": _REAL}.get(shape.kind, ""),
     }
+
+
+def _check(field: FieldSpec, types: dict[str, Any]) -> dict[str, Any]:
+    if not field.shape.words:
+        return check_of(field, types)
+    code = {"is": "string", "code": True}  # which LMs write in a fence
+    return {"any": [code, {"is": "null"}]} if field.shape.optional else code
 
 
 def _is_decimal(field: FieldSpec) -> bool:

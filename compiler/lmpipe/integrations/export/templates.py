@@ -53,7 +53,8 @@ def reply_form(layout: str, form: SignatureSpec) -> dict[str, Any]:
     if layout == "chat":
         return {"names": names, "pattern": _chat_pattern(form), "rule": _marker_rule(form)}
     if layout == "xml":
-        return {"names": names, "pattern": _xml_pattern(form), "rule": _tag_rule(form)}
+        pattern = f"(?:{_xml_pattern(form)}|{_inline_pattern(form)})"
+        return {"names": names * 2, "pattern": pattern, "rule": _tag_rule(form)}
     if layout == "plain" and len(names) > 1:
         return {"names": names, "pattern": _plain_pattern(form), "rule": _label_rule(names)}
     if layout == "plain":
@@ -154,6 +155,13 @@ def _xml_pattern(form: SignatureSpec) -> str:
         block = rf"<{name}>{_BLANKS}{inside}\n</{name}>{_BLANKS}(?:\n|{END}){outside}"
         blocks += _optional(field, block)
     return rf"^{outside}{blocks}{END}"
+
+
+def _inline_pattern(form: SignatureSpec) -> str:
+    """Elements on lines with other text, which LMs write, too."""
+    names = [literal(name) for name in form.output_names]
+    elements = f"{SPACE}*".join(f"<{name}>([^<]*)</{name}>" for name in names)
+    return f"^{SPACE}*{elements}{SPACE}*{END}"
 
 
 def _plain_pattern(form: SignatureSpec) -> str:

@@ -51,7 +51,16 @@ function fitTo(check, value, types, marked) {
     return check.set ? items.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)) : items;
   }
   if (kind === "object" && "keys" in check) return fitObject(check, value, types, marked);
+  if (check.code) return withoutFence(value);
   return marked && kind === "number" && "is" in check ? new Number(value) : value;
+}
+
+/** Return the code in a text, which may be fenced. */
+function withoutFence(text) {
+  const fences = text.split("\n").filter((line) => line.startsWith("```")).length;
+  const fenced = /^\s*```[^`\n]*\n(?:([\s\S]*)\n)?```\s*$/u.exec(text);
+  if (fences && !(fenced && fences === 2)) throw new Error(`${shown(text)} has code and other text`);
+  return fenced ? (fenced[1] ?? "") : text;
 }
 
 function fitObject(check, value, types, marked) {

@@ -46,6 +46,8 @@ def _fit(check: Any, value: Any, types: Any) -> Any:
         return sorted(items, key=_key) if check["set"] else items
     if kind == "object" and "keys" in check:
         return _fit_object(check, value, types)
+    if check.get("code"):
+        return _without_fence(value)
     return float(value) if kind == "number" else value
 
 
@@ -63,6 +65,15 @@ def _fit_object(check: Any, value: Any, types: Any) -> Any:
         raise ValueError(f"{value!r:.99} lacks {', '.join(lacking)}")
     made = {key: _fit(one, given[key], types) for key, one in keys.items() if key in given}
     return {**made, **{key: _fit(rest, item, types) for key, item in more.items()}}
+
+
+def _without_fence(text: str) -> str:
+    """Return the code in a text, which may be fenced."""
+    fences = len(re.findall(r"^```", text, re.MULTILINE))
+    fenced = re.fullmatch(r"\s*```[^`\n]*\n(?:([\s\S]*)\n)?```\s*", text)
+    if fences and not (fenced and fences == 2):
+        raise ValueError(f"{text!r:.99} has code and other text")
+    return fenced[1] or "" if fenced else text
 
 
 def _only(options: Any, value: Any, types: Any) -> Any:

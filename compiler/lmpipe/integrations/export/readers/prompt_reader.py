@@ -94,8 +94,8 @@ class Prompt:
         text = called or reply.get("content") or ""
         if how["pattern"]:
             match = re.search(how["pattern"], text)
-            parts = dict(zip(how["names"], match.groups())) if match else {}
-            found = {n: escape(t, how["rule"], True) for n, t in parts.items() if t is not None}
+            parts = zip(how["names"], match.groups()) if match else ()
+            found = {n: escape(t, how["rule"], True) for n, t in parts if t is not None}
         else:
             whole = json.loads(text[text.find("{") : text.rfind("}") + 1])
             found = {name: whole[name] for name in how["names"] if name in whole}
