@@ -8,6 +8,7 @@ BIN    := $(VENV)/bin
 CACHE  := $(or $(LMPIPE_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmpipe)
 VLLM   := $(CACHE)/environments/vllm
 TRAIN  := $(CACHE)/environments/train
+MLFLOW := $(CACHE)/environments/mlflow
 GPU    := $(shell command -v nvidia-smi)
 
 .PHONY: help demo demo-weights environments test test-real test-browser pyodide providers-table record bench lint types imports check format clean
@@ -21,7 +22,7 @@ help:
 	@echo 'make pyodide       download what one of the sandboxes needs, for `make test-real` (13 MB)'
 	@echo 'make test-browser  test the pages of reports and servers in Chromium, which must be installed'
 	@echo 'make bench         compare the cost of a call with DSPy (15 min on an idle machine)'
-	@echo 'make environments  create the environments of vLLM and of training (5 GB, in the cache)'
+	@echo 'make environments  create the environments of vLLM, training, MLflow (6 GB, in the cache)'
 	@echo 'make providers-table  test every provider, and write the table of docs/providers.md'
 	@echo 'make record        record the cassettes of the tests again, with the embedded model'
 	@echo 'make check         run the linter, the type checkers and the import rules'
@@ -51,7 +52,7 @@ demo-weights: $(VENV)/.user environments
 	$(if $(TEACHER),PYTHONPATH=. $(BIN)/python benchmarks/training_rows.py teacher \
 		--teacher "$(TEACHER)")
 
-environments: $(VLLM)/.ready $(TRAIN)/.ready
+environments: $(VLLM)/.ready $(TRAIN)/.ready $(MLFLOW)/.ready
 
 # The packages that `lmpipe doctor` names. PyPI's torchvision does not work with torch for CPUs.
 $(VLLM)/.ready:
@@ -65,6 +66,11 @@ $(TRAIN)/.ready:
 		$(TRAIN)/bin/pip install --quiet $(if $(GPU),torch,torch==2.13.0); \
 		$(TRAIN)/bin/pip install --quiet 'transformers>=5.16' 'trl>=1.16,<2' 'peft>=0.21' 'gguf>=0.19'; \
 		touch $@; }
+
+# A server to which prompts are registered, for `make test-real`.
+$(MLFLOW)/.ready:
+	@set -e; $(PYTHON) -m venv $(MLFLOW); \
+		$(MLFLOW)/bin/pip install --quiet 'mlflow>=3.1,<4'; touch $@
 
 # Each process gets one half of the tests, in order, so fixtures of modules are made once; the one
 # that is ready first takes tests from the other. Bytecode is kept, whatever the environment says:

@@ -72,6 +72,10 @@ class DataError(InputError):
     """A data file or row is wrong; the message names the file and the line."""
 
 
+class ExportError(InputError):
+    """A prompt cannot be exported, or what is exported differs; the message names where."""
+
+
 class MediaError(InputError, ValueError):
     """An image, a sound or a file cannot be read, is too large, or is something else."""
 
@@ -226,6 +230,10 @@ class StorageError(LmpipeError):
 
     It stops a run and is never the failure of a row: the same call resumes when there is room.
     """
+
+
+class RegistryError(LmpipeError):
+    """A registry of prompts does not answer, or refuses a prompt; the message has its words."""
 
 
 class TrainingError(LmpipeError):

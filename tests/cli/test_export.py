@@ -40,7 +40,7 @@ def test_passed_rollouts_become_rows(cli: Cli, folder: Path) -> None:
 
 def test_openai_rows_are_conversations(cli: Cli, folder: Path) -> None:
     cli("compile", "colours.py", "--optimizer", "bootstrap")
-    cli("export", str(only_run(folder)), "--trust", "--format", "openai", "--out", "there")
+    cli("export", str(only_run(folder)), "--trust", "--format", "openai-rows", "--out", "there")
     for row in rows(folder / "there" / "self.jsonl"):
         assert [turn["role"] for turn in row["messages"]] == ["system", "user", "assistant"]
 
@@ -64,3 +64,59 @@ def test_a_run_without_rollouts_is_refused(cli: Cli, folder: Path) -> None:
     result = cli("export", str(only_run(folder)), "--trust")
     assert result.exit_code == 2
     assert "has no fine-tuning rows" in result.stderr
+
+
+def test_prompts_are_exported_and_compared(cli: Cli, folder: Path, compiled: str) -> None:
+    result = cli("export", compiled, "--trust", "--format", "messages")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "prompts/self.json",
+        "prompts/prompt_reader.py",
+        "the same as in the runtime: 30 prompts and 30 replies",
+    ]
+    written = {file.name for file in (folder / "prompts").iterdir()}
+    assert written == {"self.json", "prompt_reader.py"}
+
+
+def test_request_bodies_are_exported_for_the_batch_api(
+    cli: Cli, folder: Path, compiled: str
+) -> None:
+    result = cli("export", compiled, "--trust", "--format", "openai", "--out", "bodies")
+    assert result.exit_code == 0, result.stderr
+    found = rows(folder / "bodies" / "self.jsonl")
+    assert len({row["custom_id"] for row in found}) == len(found) == 30
+    assert {row["url"] for row in found} == {"/v1/chat/completions"}
+    assert all(row["body"]["messages"][-1]["role"] == "user" for row in found)
+
+
+def test_jinja_templates_are_exported(cli: Cli, folder: Path, compiled: str) -> None:
+    result = cli("export", compiled, "--trust", "--format", "jinja")
+    assert result.exit_code == 0, result.stderr
+    template = json.loads((folder / "prompts" / "self.json").read_text())
+    assert template["variables"] == {"thing": "json"}
+    assert template["messages"][-1]["content"] == '{"thing":{{ thing }}}'
+
+
+def test_no_lm_is_asked_without_leave(cli: Cli, folder: Path, compiled: str) -> None:
+    arguments = ("export", compiled, "--trust", "--format", "messages", "--cache", "empty")
+    refused = cli(*arguments)
+    assert refused.exit_code == 2
+    assert "neither in the cache nor in a cassette" in refused.stderr
+    assert cli(*arguments, "--ask").exit_code == 0
+
+
+def test_prompts_are_exported_without_a_comparison(cli: Cli, folder: Path, compiled: str) -> None:
+    result = cli(
+        "export", compiled, "--trust", "--format", "messages", "--cache", "e", "--unchecked"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "not compared with the runtime (--unchecked)"
+
+
+def test_a_program_without_scores_is_not_registered(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    result = cli("export", "colours.py", "--to", "mlflow")
+    assert result.exit_code == 2
+    assert "colours.py is no run folder, and has no scores to register" in result.stderr

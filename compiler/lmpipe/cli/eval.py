@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmpipe.cli.examples import Split, read_examples_of
 from lmpipe.cli.options import Json, LMOptions, RuntimeOptions, TargetOptions, with_option_groups
 from lmpipe.foundation.exact_json import dump_json
 
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
     from lmpipe.compiling.recipe import PreparedRecipe
     from lmpipe.data.example import Example
     from lmpipe.evaluation.results import Evaluation
-
-
-class Split(StrEnum):
-    """A part of a recipe's data."""
-
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
 
 
 @with_option_groups
@@ -58,7 +50,7 @@ def command(
     if out is not None:
         check_rows_file(out)
     opened = open_target(where, lm_overrides(lms))
-    examples, prepared = _examples(opened, split, data)
+    examples, prepared = read_examples_of(opened, split, data)
     with open_runtime(runtime), using(embedder=opened.recipe.embedder):
         attach_servers(opened)
         evaluation = _evaluate(opened, examples, runtime.concurrency, out, quiet=json)
@@ -67,49 +59,6 @@ def command(
         _print_json(opened, "data" if data else split, evaluation, verdict)
     else:
         _print(opened, data or f"{split} split", evaluation, verdict, worst)
-
-
-def _examples(
-    opened: OpenTarget, split: Split, data: str | None
-) -> tuple[Sequence[Example], PreparedRecipe | None]:
-    """Return the examples to score, and the prepared recipe if they are its own."""
-    from lmpipe.cli.overrides import Overrides
-    from lmpipe.compiling.recipe import prepare
-    from lmpipe.data.source import Source
-    from lmpipe.errors import RecipeError
-
-    if data is not None:
-        source = Overrides(test=data).apply(opened.recipe).test
-        assert isinstance(source, Source)
-        return source.read(), None
-    prepared = prepare(opened.recipe)
-    examples: Sequence[Example] = getattr(prepared, split.value)
-    if not examples:
-        raise RecipeError(
-            f"the recipe of {opened.name} has no {split} examples: choose another --split, or "
-            "give --data PATH"
-        )
-    _check_data(opened, split, prepared)
-    return examples, prepared
-
-
-def _check_data(opened: OpenTarget, split: Split, prepared: PreparedRecipe) -> None:
-    """Refuse examples that differ from those of the compile."""
-    from lmpipe.errors import DataError
-
-    if opened.artifact is None:
-        return
-    then = opened.artifact.manifest["data"].get(split.value)
-    if then is None:
-        return
-    now = prepared.identity["data"][split.value]
-    if then != now:
-        raise DataError(
-            f"the {split} split has changed since the compile: it had {then['rows']} rows with "
-            f"fingerprint {then['fingerprint'][:12]}, and has {now['rows']} with "
-            f"{now['fingerprint'][:12]} now\n"
-            "  restore the data, or score other examples with --data PATH"
-        )
 
 
 def _evaluate(

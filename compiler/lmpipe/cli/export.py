@@ -4,103 +4,162 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from lmpipe.cli.options import Program, TargetOptions, Trust
+from lmpipe.cli.options import ProgramLMOptions, RuntimeOptions, TargetOptions, with_option_groups
 
 if TYPE_CHECKING:
-    from lmpipe.state.trace import Trace
-    from lmpipe.weights.rows import TrainingRow
+    from collections.abc import Sequence
+
+    from lmpipe.cli.targets import OpenTarget
+    from lmpipe.integrations.export.recorded_calls import RecordedCall
 
 
 class Format(StrEnum):
-    """The file format of fine-tuning rows."""
+    """What is written: prompts that need no framework, or fine-tuning rows."""
 
-    HF = "hf"
+    MESSAGES = "messages"
+    TYPESCRIPT = "typescript"
     OPENAI = "openai"
+    JINJA = "jinja"
+    HF = "hf"
+    OPENAI_ROWS = "openai-rows"
 
 
+class Registry(StrEnum):
+    """Where prompts are registered."""
+
+    MLFLOW = "mlflow"
+    LANGFUSE = "langfuse"
+
+
+@with_option_groups
 def command(
-    target: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    *,
+    where: TargetOptions,
     format_: Annotated[
         Format,
-        typer.Option("--format", help="hf for datasets and TRL, openai for OpenAI's fine-tuning."),
+        typer.Option(
+            "--format",
+            help="Prompts: messages (JSON and a reader in Python), typescript (and a reader in "
+            "JavaScript), openai (request bodies), jinja. Fine-tuning rows: hf (for datasets and "
+            "TRL), openai-rows.",
+        ),
     ] = Format.HF,
+    to: Annotated[
+        Registry | None,
+        typer.Option("--to", help="Register the prompts there instead, with the run's scores."),
+    ] = None,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for one file per predictor.")
-    ] = Path("rows"),
-    program: Program = None,
-    trust: Trust = False,
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the files; prompts or rows by default."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --to: what the names of the prompts begin with."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Compare on these examples, not the validation split."),
+    ] = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Ask the LM for replies that are not in the cache.")
+    ] = False,
+    allow_unread: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unread", help="Let the reader refuse a reply that the runtime reads."
+        ),
+    ] = False,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Do not compare the prompts with the runtime.")
+    ] = False,
+    lms: ProgramLMOptions,
+    runtime: RuntimeOptions,
 ) -> None:
-    """Write the fine-tuning rows of a run.
+    """Write the prompts of a program as files that need no framework, or a run's fine-tuning rows.
 
-    They are the rows that it trained on, or else its passed rollouts.
+    Prompts are compared: all validation examples are rendered by what was written and by the
+    runtime, and the recorded replies are read by both. The command fails if one differs.
     """
-    from lmpipe.compiling.run_folder import read_artifact
-    from lmpipe.errors import DataError
-    from lmpipe.foundation.atomic_files import write_file
-    from lmpipe.weights.rows import rows_to_jsonl
-    from lmpipe.weights.trainings import folder_name
+    from lmpipe.cli.export_rows import export_rows
+    from lmpipe.cli.overrides import lm_overrides
+    from lmpipe.cli.targets import attach_servers, open_runtime, open_target
+    from lmpipe.settings import using
 
-    artifact = read_artifact(target)
-    where = TargetOptions(target=target, program=program, trust=trust)
-    rows = _read_training_rows(artifact.path) or _rows_of_rollouts(where)
-    if not any(rows.values()):
-        raise DataError(
-            f"{target} has no fine-tuning rows: none of its rollouts passed, or its optimizer "
-            "makes no rollouts; compile with `--optimizer finetune` or `bootstrap`"
+    if to is None and format_ in (Format.HF, Format.OPENAI_ROWS):
+        export_rows(where, "hf" if format_ is Format.HF else "openai", out or Path("rows"))
+        return
+    opened = open_target(where, lm_overrides(lms))
+    with (
+        open_runtime(runtime),
+        using(lm=opened.student, embedder=opened.recipe.embedder),
+    ):
+        attach_servers(opened)
+        if to is not None:
+            _register(opened, to, name)
+            return
+        calls = None if unchecked else _recorded_calls(opened, data, ask=ask)
+        _write(opened, format_, out or Path("prompts"), calls, allow_unread=allow_unread)
+
+
+def _recorded_calls(opened: OpenTarget, data: str | None, *, ask: bool) -> Sequence[RecordedCall]:
+    from lmpipe.cli.examples import Split, read_examples_of
+    from lmpipe.integrations.export.recorded_calls import RecordedOnly, record_calls
+    from lmpipe.settings import current_settings
+
+    examples, _ = read_examples_of(opened, Split.VAL, data)
+    runtime = current_settings().runtime
+    if not ask and runtime.store is not None:
+        runtime.store = RecordedOnly(runtime.store)
+    return record_calls(opened.program, examples)
+
+
+def _write(
+    opened: OpenTarget,
+    format_: Format,
+    out: Path,
+    calls: Sequence[RecordedCall] | None,
+    *,
+    allow_unread: bool,
+) -> None:
+    from lmpipe.foundation.plural import plural
+    from lmpipe.integrations.export.write_files import PromptFormat, export_prompts
+
+    form: PromptFormat = next(name for name in get_args(PromptFormat) if name == format_.value)
+    exported = export_prompts(opened.program, out, form, calls=calls, allow_unread=allow_unread)
+    for file in exported.files:
+        typer.echo(str(file))
+    parity = exported.parity
+    if parity is None:
+        typer.echo("not compared with the runtime (--unchecked)")
+        return
+    counts = [plural(parity.prompts, "prompt"), plural(parity.replies, "reply", "replies")]
+    typer.echo(f"the same as in the runtime: {' and '.join(counts)}")
+    for what, number in (("by both", parity.refused), ("by the reader alone", parity.unread)):
+        if number:
+            typer.echo(f"refused {what}: {plural(number, 'reply', 'replies')}")
+
+
+def _register(opened: OpenTarget, to: Registry, name: str | None) -> None:
+    from lmpipe.errors import ArtifactError
+    from lmpipe.integrations.export.document import prompt_document
+    from lmpipe.integrations.export.recorded_calls import exportable_predictors
+    from lmpipe.integrations.registries.entry import PromptEntry
+    from lmpipe.integrations.registries.langfuse import register_at_langfuse
+    from lmpipe.integrations.registries.mlflow import register_at_mlflow
+
+    if opened.artifact is None:
+        raise ArtifactError(
+            f"{opened.name} is no run folder, and has no scores to register: compile it first"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    for path, items in rows.items():
-        file = out / f"{folder_name(path)}.jsonl"
-        write_file(file, rows_to_jsonl(items, format_.value))
-        typer.echo(f"{file}: {len(items)} rows")
-
-
-def _read_training_rows(folder: Path) -> dict[str, list[TrainingRow]]:
-    """Read the rows that the run trained on, by predictor; empty if it trained nothing."""
-    from lmpipe.report.run_files import read_lines
-    from lmpipe.weights.rows import row_from_json
-    from lmpipe.weights.training_store import ROWS
-    from lmpipe.weights.trainings import WEIGHTS, predictor_named
-
-    files = sorted((folder / WEIGHTS).glob(f"*/{ROWS}"))
-    return {
-        predictor_named(file.parent.name): [
-            row_from_json(value) for value in read_lines(file, torn=False)
-        ]
-        for file in files
-    }
-
-
-def _rows_of_rollouts(where: TargetOptions) -> dict[str, list[TrainingRow]]:
-    """Turn the passed rollouts into rows with the prompts of the compiled program."""
-    from lmpipe.cli.overrides import Overrides
-    from lmpipe.cli.targets import open_target
-    from lmpipe.report.run_files import read_lines
-    from lmpipe.weights.rows import training_rows
-
-    opened = open_target(where, Overrides())
-    assert opened.artifact is not None
-    state = opened.program.state().without_demos()
-    rollouts = [
-        _trace(line["steps"])
-        for line in read_lines(opened.artifact.path / "traces.jsonl", torn=False)
-        if line["passed"]
+    prefix = name or type(opened.program).__name__
+    entries = [
+        PromptEntry.of(prompt_document(path, predictor), opened.artifact, prefix=prefix)
+        for path, predictor in exportable_predictors(opened.program).items()
     ]
-    return training_rows(opened.program.bind(state), rollouts)
-
-
-def _trace(steps: list[dict[str, Any]]) -> Trace:
-    from lmpipe.state.trace import Step, Trace
-    from lmpipe.state.usage import Usage
-
-    return Trace(
-        [
-            Step(step["predictor"], step["inputs"], step["outputs"], (), Usage(), 0.0, True)
-            for step in steps
-            if step["outputs"]  # empty if the call failed
-        ]
-    )
+    register = register_at_mlflow if to is Registry.MLFLOW else register_at_langfuse
+    for registered in register(entries):
+        typer.echo(registered)

@@ -307,6 +307,14 @@ class Predict(Predictor, Generic[P, R_co]):
         vector = self._embedded(self._spec.check_inputs(dict(inputs)))[0] if embeds else None
         return prompt.opening(inputs, vector, current_scope().example).messages
 
+    def lm_now(self) -> LM:
+        """Return the LM that would answer a call, with all its settings."""
+        return self._decoding.choose(self.lm, current_scope(), sampling=False)
+
+    def prompt_for(self, lm: LM) -> Prompt:
+        """Return the prompt for an LM."""
+        return self._prompt_for(lm)
+
     def reply(self, outputs: Mapping[str, Any]) -> str:
         prompt = self._prompt_now()
         return reply_text(prompt.layout, prompt.asked, outputs)

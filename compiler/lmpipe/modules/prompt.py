@@ -238,7 +238,7 @@ class Prompt:
         turns = prefix.messages
         if self.neighbours is not None:
             turns = (*turns, *self.neighbours.turns(shown, vector, example))
-        reminder = self._reminder if len(turns) == 1 or self._form_is_not_shown else ""
+        reminder = self.reminder if len(turns) == 1 or self.form_is_not_shown else ""
         if self.asked.histories:
             turns = (
                 *turns,
@@ -262,11 +262,12 @@ class Prompt:
         return Opening(self.extraction, (*self.extraction.messages, Message("user", text)))
 
     @cached_property
-    def _reminder(self) -> str:
+    def reminder(self) -> str:
+        """The end of a question that no demonstration shows how to answer, or nothing."""
         return self.layout.reminder(self.form)
 
     @cached_property
-    def _form_is_not_shown(self) -> bool:
+    def form_is_not_shown(self) -> bool:
         """Whether every demonstration leaves out an output, such as the reasoning.
 
         LMs that see only such replies leave it out too, or do not know where it ends.

@@ -120,11 +120,14 @@ class Neighbours:
         """Render what `nearest` finds as earlier turns of the conversation."""
         turns: list[Message] = []
         for place in self._nearest(inputs, vector, example):
-            if place not in self._turns:
-                demo = self._pool.demos[place]
-                self._turns[place] = self._render(self._layout, self._spec, demo)
-            turns += self._turns[place]
+            turns += self.turns_of(place)
         return tuple(turns)
+
+    def turns_of(self, place: int) -> tuple[Message, ...]:
+        """Render the demonstration at a place of the pool."""
+        if place not in self._turns:
+            self._turns[place] = self._render(self._layout, self._spec, self._pool.demos[place])
+        return self._turns[place]
 
     def _nearest(
         self, inputs: Mapping[str, Any], vector: str | None, example: ExampleIdentity | None

@@ -47,7 +47,7 @@ _AUDIO_FORMATS = {"mpeg": "mp3", "mp3": "mp3", "wav": "wav", "x-wav": "wav", "wa
 _ANSWERS_RESULTS = re.compile(r"(?:mi|magi|mini|dev|code|pix)stral|mixtral", re.IGNORECASE)
 _ANSWER = {"role": "assistant", "content": "OK."}
 
-_PLACED_BELOW = "(The tool returned media, which the next turn shows.)"
+PLACED_BELOW = "(The tool returned media, which the next turn shows.)"
 
 
 def openai_turns(request: Request, dialect: Dialect = "openai") -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ def _tool_turn(result: ToolResult, media: list[MediaPart]) -> dict[str, Any]:
     if not isinstance(content, str):
         media += [part for part in content if isinstance(part, MediaPart)]
         content = "".join(part.text for part in content if isinstance(part, TextPart))
-        content = content or _PLACED_BELOW
+        content = content or PLACED_BELOW
     return {"role": "tool", "tool_call_id": result.call_id, "content": content}
 
 

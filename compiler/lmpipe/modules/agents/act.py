@@ -69,12 +69,7 @@ class Act(Predict[..., Prediction]):
         self.tools = tuple(tools)
         self.protocol: ToolProtocol = protocol
 
-    def lm_now(self) -> LM:
-        """Return the LM that would answer a call, with all its settings."""
-        return self._decoding.choose(self.lm, current_scope(), sampling=False)
-
     def prompt_for(self, lm: LM) -> ActPrompt:
-        """Return the prompt for an LM."""
         if not self.is_native(lm):
             return self._prompt
         # Small LMs, as the embedded ones are, repeat the list of tools until the limit of tokens

@@ -48,9 +48,11 @@ _NATIVE_STEPS = (
     f"tools; you are shown their results. {_GROUNDED}"
 )
 _NEED = NeedOfTools("protocol='native'", "write ReAct(…, protocol='text')")
-_EMPTY = "(empty)"  # servers refuse an empty text
+# What stands above the result of a call that is written as text.
+RESULT, FAILED = "The result of {}:", "{} failed:"
+EMPTY = "(empty)"  # servers refuse an empty text
 # At temperature 0 an LM that repeats a call repeats it until the steps end, unless it is told.
-_REPEATED = (
+REPEATED = (
     "\n(This call was made before, with the same result. Go on with it, or call another tool.)"
 )
 
@@ -226,10 +228,10 @@ class _Shown:
         self._earlier: set[Action] = set()
 
     def observation(self, action: Action) -> str | tuple[TextPart | MediaPart, ...]:
-        note = _REPEATED if action in self._earlier else ""
+        note = REPEATED if action in self._earlier else ""
         self._earlier.add(action)
         if isinstance(action.observation, str):
-            return f"{action.observation or _EMPTY}{note}"
+            return f"{action.observation or EMPTY}{note}"
         parts = (TextPart(p) if isinstance(p, str) else media_part(p) for p in action.parts)
         return (*parts, TextPart(note)) if note else tuple(parts)
 
@@ -238,7 +240,7 @@ def _observed(
     action: Action, observation: str | tuple[TextPart | MediaPart, ...]
 ) -> str | tuple[TextPart | MediaPart, ...]:
     """The turn of the user that shows the result of a call."""
-    head = f"{action.tool} failed:" if action.error else f"The result of {action.tool}:"
+    head = (FAILED if action.error else RESULT).format(action.tool)
     if isinstance(observation, str):
         return f"{head}\n{observation}"
     return (TextPart(f"{head}\n"), *observation)

@@ -1,0 +1,1 @@
+"""What others plug into, and what lmpipe plugs into: one folder each."""

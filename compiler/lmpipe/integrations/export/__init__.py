@@ -1,0 +1,1 @@
+"""Compiled prompts as files that need no framework, with proof that they are the same."""

@@ -1,0 +1,1 @@
+"""The files that are copied beside exported prompts; they import nothing of lmpipe."""

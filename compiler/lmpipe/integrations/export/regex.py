@@ -1,0 +1,31 @@
+"""Regular expressions that mean the same in Python and in JavaScript."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+# White space as Python's `str.isspace` has it.
+SPACE = r"[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+NEVER = "(?!)"
+
+
+def literal(text: str) -> str:
+    """Match a text itself."""
+    return re.sub(r"[\\^$.*+?()[\]{}|/]", r"\\\g<0>", text)
+
+
+def any_of(texts: Iterable[str]) -> str:
+    """Match one of some texts."""
+    return f"(?:{'|'.join(map(literal, texts))})"
+
+
+def in_any_spelling(name: str) -> str:
+    """Match a name in any letter case, with blanks, underscores and hyphens between its letters."""
+    letters = [letter for letter in name if letter not in " _-"]
+    return "[ _-]*".join(_in_any_case(letter) for letter in letters)
+
+
+def _in_any_case(letter: str) -> str:
+    cases = dict.fromkeys((letter.lower(), letter.upper()))
+    return f"[{''.join(cases)}]" if all(len(case) == 1 for case in cases) else literal(letter)

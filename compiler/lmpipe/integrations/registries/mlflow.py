@@ -1,0 +1,100 @@
+"""Register prompts at an MLflow server, by its REST API.
+
+There a prompt is a registered model with the tag `mlflow.prompt.is_prompt`, and each version of it
+a model version whose tags hold the messages, as MLflow's own client writes them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lmpipe.errors import ConfigError
+from lmpipe.foundation.exact_json import dump_json
+from lmpipe.integrations.registries.entry import PromptEntry
+from lmpipe.integrations.registries.json_api import JsonApi, basic
+
+_IS_PROMPT = {"key": "mlflow.prompt.is_prompt", "value": "true"}
+# MLflow wants a source of every version, and only this one of a prompt.
+_SOURCE = "dummy-source"
+_LONGEST_TAG = 100_000
+# The names that MLflow's `PromptModelConfig` has; it keeps others apart.
+_CONFIG = ("temperature", "max_tokens", "top_p", "top_k", "frequency_penalty", "presence_penalty")
+
+
+def register_at_mlflow(entries: Sequence[PromptEntry]) -> list[str]:
+    """Register a new version of each prompt; return its URI, such as `prompts:/Tickets.route/1`.
+
+    The environment says where: `MLFLOW_TRACKING_URI`, and `MLFLOW_TRACKING_TOKEN`, or
+    `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`.
+
+    Raises:
+        ConfigError: if the environment does not name a server.
+        RegistryError: if the server does not answer, or refuses a prompt.
+    """
+    with JsonApi("MLflow", _address(), authorization=_authorization()) as api:
+        return [_register(api, entry) for entry in entries]
+
+
+def _register(api: JsonApi, entry: PromptEntry) -> str:
+    status, answer = api.post(
+        "/api/2.0/mlflow/registered-models/create", {"name": entry.name, "tags": [_IS_PROMPT]}
+    )
+    exists = isinstance(answer, dict) and answer.get("error_code") == "RESOURCE_ALREADY_EXISTS"
+    if status != 200 and not exists:
+        raise api.refused(status, answer)
+    status, answer = api.post(
+        "/api/2.0/mlflow/model-versions/create",
+        {
+            "name": entry.name,
+            "source": _SOURCE,
+            "description": entry.description,
+            "tags": [_IS_PROMPT, *_tags(entry)],
+        },
+    )
+    if status != 200:
+        raise api.refused(status, answer)
+    return f"prompts:/{entry.name}/{answer['model_version']['version']}"
+
+
+def _tags(entry: PromptEntry) -> list[dict[str, str]]:
+    tags = {
+        "mlflow.prompt.text": _json(list(entry.messages)),
+        "_mlflow_prompt_type": "chat",
+        "_mlflow_prompt_model_config": _json(_model_config(entry.request)),
+        "_mlflow_prompt_response_format": _json(entry.document["schema"]),
+        **entry.about,
+        "lmpipe.document": _json(entry.document),
+    }
+    if len(tags["lmpipe.document"]) > _LONGEST_TAG:
+        del tags["lmpipe.document"]
+    return [{"key": key, "value": value} for key, value in tags.items()]
+
+
+def _model_config(request: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: request[name] for name in _CONFIG if request.get(name) is not None}
+    rest = {name: item for name, item in request.items() if name not in (*_CONFIG, "model")}
+    named = {"model_name": request["model"]} if request.get("model") else {}
+    return {**named, **known, **({"extra_params": rest} if rest else {})}
+
+
+def _json(value: Any) -> str:
+    return dump_json(value).decode()
+
+
+def _address() -> str:
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(
+            "MLFLOW_TRACKING_URI does not name a server: set it to the address of MLflow's, such "
+            "as http://127.0.0.1:5000"
+        )
+    return address
+
+
+def _authorization() -> str:
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return f"Bearer {token}"
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    return basic(user, os.environ.get("MLFLOW_TRACKING_PASSWORD", "")) if user else ""
