@@ -167,8 +167,27 @@ class Signature(pydantic.BaseModel, metaclass=SignatureMeta):
             )
 
 
-class Prediction(Signature):
-    """A result whose fields are known only at run time: its signature was a string."""
+class PredictionMeta(SignatureMeta):
+    """Makes `Prediction(answer="yes")` a result that has these outputs."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(cls, /, *values, **fields):
+            if cls is not Prediction or not fields:
+                return super().__call__(*values, **fields)
+            outputs = {name: (Any, Output()) for name in fields}
+            return make_signature("Prediction", None, outputs).model_construct(**fields)
+
+
+copyreg.pickle(PredictionMeta, reduce_class)  # type: ignore[arg-type]
+
+
+class Prediction(Signature, metaclass=PredictionMeta):
+    """A result whose fields are known only at run time.
+
+    It is that of a string signature, or what a program returns as `Prediction(answer=…, score=…)`,
+    with outputs of any type.
+    """
 
     if TYPE_CHECKING:
         # Otherwise a result, which has any field, would pass for a coroutine.
