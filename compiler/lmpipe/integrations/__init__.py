@@ -1,0 +1,1 @@
+"""What connects lmpipe with other frameworks; each needs an extra and is imported by its name."""
