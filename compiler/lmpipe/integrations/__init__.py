@@ -1,1 +1,1 @@
-"""What connects lmpipe with other frameworks; each needs an extra and is imported by its name."""
+"""Programs and tools of other packages, each in a folder that is imported only when it is used."""

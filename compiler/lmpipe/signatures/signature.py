@@ -172,7 +172,7 @@ class PredictionMeta(SignatureMeta):
 
     if not TYPE_CHECKING:
 
-        def __call__(cls, /, *values, **fields):
+        def __call__(cls, /, *values, **fields):  # noqa: N805 - a method of a metaclass
             if cls is not Prediction or not fields:
                 return super().__call__(*values, **fields)
             outputs = {name: (Any, Output()) for name in fields}

@@ -1,1 +1,1 @@
-"""`lmpipe migrate`: rewrite a DSPy file into lmpipe, and compare what both ask (`lmpipe[migrate]`)."""
+"""`lmpipe migrate`: rewrite a DSPy file, and compare what both ask (`lmpipe[migrate]`)."""

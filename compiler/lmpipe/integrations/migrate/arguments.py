@@ -67,6 +67,11 @@ def with_args(call: cst.Call, args: Sequence[cst.Arg]) -> cst.Call:
         space = cst.SimpleWhitespace("")
         return call.with_changes(args=[], whitespace_before_args=space)
     comma, last = _comma(call), call.args[-1] if call.args else None
+    in_one_line = not isinstance(comma.whitespace_after, cst.ParenthesizedWhitespace)
+    if in_one_line and any(_has_line_end(arg) for arg in args):
+        # Some are moved here from a call with one argument in each line, with their comments.
+        made = one_per_line(args)
+        return call.with_changes(args=made.args, whitespace_before_args=made.whitespace_before_args)
     laid_out = []
     for arg in args[:-1]:
         has_comma = isinstance(arg.comma, cst.Comma) and arg is not last
@@ -80,16 +85,31 @@ def with_args(call: cst.Call, args: Sequence[cst.Arg]) -> cst.Call:
 
 
 def one_per_line(args: Sequence[cst.Arg]) -> cst.Call:
-    """Make a call with one argument in each line."""
+    """Make a call with one argument in each line; comments after arguments stay."""
 
-    def line(indent: str) -> cst.ParenthesizedWhitespace:
-        space = cst.SimpleWhitespace(indent)
-        return cst.ParenthesizedWhitespace(cst.TrailingWhitespace(), (), True, space)
+    def line(indent: str, arg: cst.Arg | None = None) -> cst.ParenthesizedWhitespace:
+        space, end = cst.SimpleWhitespace(indent), cst.TrailingWhitespace()
+        if arg is not None and isinstance(arg.comma, cst.Comma) and _has_line_end(arg):
+            after = arg.comma.whitespace_after
+            assert isinstance(after, cst.ParenthesizedWhitespace)
+            end = after.first_line
+        return cst.ParenthesizedWhitespace(end, (), True, space)
 
-    inner, last = cst.Comma(whitespace_after=line("    ")), cst.Comma(whitespace_after=line(""))
-    laid_out = [arg.with_changes(comma=inner) for arg in args[:-1]]
-    end = args[-1].with_changes(comma=last)
+    laid_out = [
+        arg.with_changes(comma=cst.Comma(whitespace_after=line("    ", arg))) for arg in args[:-1]
+    ]
+    end = args[-1].with_changes(
+        comma=cst.Comma(whitespace_after=line("", args[-1])),
+        whitespace_after_arg=cst.SimpleWhitespace(""),
+    )
     return cst.Call(cst.Name("f"), [*laid_out, end], whitespace_before_args=line("    "))
+
+
+def _has_line_end(arg: cst.Arg) -> bool:
+    comma = arg.comma
+    return isinstance(comma, cst.Comma) and isinstance(
+        comma.whitespace_after, cst.ParenthesizedWhitespace
+    )
 
 
 def _comma(call: cst.Call) -> cst.Comma:

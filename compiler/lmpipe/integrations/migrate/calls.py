@@ -41,7 +41,10 @@ def rewrite_call(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseE
         return rewrite_optimizer(work, original, updated, name)
     if name in CALLS:
         return _by_rule(work, original, updated, name)
-    if name.partition(".")[0] in MEDIA and name not in MEDIA:
+    if name in RENAMED:
+        work.wrote(original, name)
+        return _named(updated, RENAMED[name])
+    if name.partition(".")[0] in MEDIA:
         return _medium(work, original, updated)
     if isinstance(original.func, cst.Attribute):
         method = _METHODS.get(original.func.attr.value)

@@ -108,7 +108,11 @@ def rewrite_compile(work: Work, original: cst.Call, updated: cst.Call) -> cst.Ba
     given = named_args(updated.args, rule.compiled)
     args = []
     for key, arg in given:
-        if key in RECIPE:
+        if key == "valset" and _same(arg.value, value_of(given, "trainset")):
+            work.leave(
+                original, "train and val share no rows: without val=, a third of train is split off"
+            )
+        elif key in RECIPE:
             args.append(renamed(arg, RECIPE[key]))
         elif key in rule.names and len(work.compiles.get(made, [])) == 1:
             continue
@@ -123,6 +127,10 @@ def rewrite_compile(work: Work, original: cst.Call, updated: cst.Call) -> cst.Ba
     laid_out = one_per_line(args) if _is_on_one_line(updated) else with_args(updated, args)
     recipe = laid_out.with_changes(func=cst.parse_expression("lmpipe.Recipe"))
     return parsed("lmpipe.compile(RECIPE).program", RECIPE=recipe)
+
+
+def _same(one: cst.BaseExpression, other: cst.BaseExpression | None) -> bool:
+    return other is not None and one.deep_equals(other)
 
 
 def _is_on_one_line(call: cst.Call) -> bool:

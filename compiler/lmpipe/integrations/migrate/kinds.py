@@ -56,7 +56,15 @@ _LIST: dict[Kind, Kind] = {item: plural for plural, item in _ITEM.items()}
 _LONGEST = 12  # assignments that are followed from one name to another
 
 # The packages that DSPy's public names are in, besides `dspy` itself.
-_PACKAGES = ("teleprompt", "predict", "primitives", "signatures", "adapters", "clients", "retrievers")
+_PACKAGES = (
+    "teleprompt",
+    "predict",
+    "primitives",
+    "signatures",
+    "adapters",
+    "clients",
+    "retrievers",
+)
 
 
 def dspy_name(qualified: str) -> str:
@@ -183,7 +191,7 @@ class Kinds:
         text = _text(node)
         if not text:
             return None, None
-        scope = self._scope(node, text)
+        scope: cst.CSTNode | None = self._scope(node, text)
         module = self.around(node, cst.Module)
         while scope is not None:
             for value, item in self._values.get((scope, text), ()):

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmpipe.errors import ConfigError, InputError
-from lmpipe.integrations.migrate.missing import NEEDS_LIBCST
 
 try:
     import libcst as cst
     from libcst.metadata import MetadataWrapper
 except ImportError as error:
-    raise ConfigError(NEEDS_LIBCST) from error
+    raise ConfigError(
+        "lmpipe migrate needs a package that is not installed: pip install 'lmpipe[migrate]'"
+    ) from error
 
 from lmpipe.integrations.migrate.rewriter import Rewriter
 from lmpipe.integrations.migrate.work import Note, Work

@@ -17,6 +17,7 @@ RECIPE = {
     "prompt_model": "proposer",
     "reflection_lm": "proposer",
     "task_model": "student",
+    "vectorizer": "embedder",
 }
 
 # Arguments that need no counterpart: how much runs at once, what is printed, how a search is cut

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import libcst as cst
-from libcst.helpers import get_full_name_for_node
 
 from lmpipe.integrations.migrate.arguments import parsed, text_of
 from lmpipe.integrations.migrate.calls import rewrite_call
-from lmpipe.integrations.migrate.kinds import dspy_name
+from lmpipe.integrations.migrate.import_rewriter import ImportRewriter
+from lmpipe.integrations.migrate.imports import Statement, with_import
 from lmpipe.integrations.migrate.optimizers import OPTIMIZERS
 from lmpipe.integrations.migrate.rules import BY_HAND, CALLS, LAYOUTS, MUTATIONS, RENAMED
-from lmpipe.integrations.migrate.work import Work
 
 _WIDTH = 100
 _PLACES = (cst.Import, cst.ImportFrom, cst.ImportAlias, cst.Param, cst.FunctionDef, cst.ClassDef)
 
-Statement = TypeVar(
-    "Statement",
+Commented = TypeVar(
+    "Commented",
     cst.SimpleStatementLine,
     cst.FunctionDef,
     cst.ClassDef,
@@ -32,19 +31,8 @@ Statement = TypeVar(
 )
 
 
-class Rewriter(cst.CSTTransformer):
-    """Rewrites what it knows, and notes the rest in its `Work`.
-
-    Args:
-        work: what is known of the file, and where notes go.
-        kept: the names of DSPy that an earlier pass left, whose imports stay.
-    """
-
-    def __init__(self, work: Work, kept: frozenset[str]) -> None:
-        self.work = work
-        self.kept = kept
-        self._removed: list[cst.CSTNode] = []
-        self._has_import = False
+class Rewriter(ImportRewriter):
+    """Rewrites what it knows, and notes the rest in its `Work`."""
 
     # Names
 
@@ -94,14 +82,16 @@ class Rewriter(cst.CSTTransformer):
         if name in RENAMED:
             self.work.wrote(original, name)
             return cst.parse_expression(f"lmpipe.{RENAMED[name]}")
-        base, _, method = name.partition(".")
+        base = name.partition(".")[0]
         if called and (base in RENAMED or name in _CALLED_NAMES):
             return updated
         if base in RENAMED:  # such as dspy.Code["python"], dspy.Image.from_file
             return updated.with_changes(value=cst.parse_expression(f"lmpipe.{RENAMED[base]}"))
         if name in LAYOUTS:
             if not self._is_configured_adapter(original):
-                self.work.leave(original, f'choose the layout: Predict(…, layout="{LAYOUTS[name]}")')
+                self.work.leave(
+                    original, f'choose the layout: Predict(…, layout="{LAYOUTS[name]}")'
+                )
             return updated
         self.work.leave(original, BY_HAND.get(name, f"lmpipe has no {name}"))
         self.work.kept.add(name)
@@ -247,7 +237,7 @@ class Rewriter(cst.CSTTransformer):
                 updated_node = updated_node.with_changes(body=[statement])
         if not updated_node.body:
             updated_node = updated_node.with_changes(body=[cst.Pass()])
-            self._removed.append(updated_node)
+            self.remove(updated_node)
         return self._with_comments(original_node, updated_node)
 
     def _statement(self, node: cst.BaseSmallStatement) -> cst.BaseSmallStatement | None:
@@ -314,10 +304,10 @@ class Rewriter(cst.CSTTransformer):
     def leave_Try(self, original_node: cst.Try, updated_node: cst.Try) -> cst.Try:
         return self._with_comments(original_node, updated_node)
 
-    def _with_comments(self, original: Statement, updated: Statement) -> Statement:
+    def _with_comments(self, original: Commented, updated: Commented) -> Commented:
         """Write what is left to do above a statement."""
         texts = self.work.comments.get(original, [])
-        lines = [
+        lines: list[cst.EmptyLine] = [
             cst.EmptyLine(comment=cst.Comment(line))
             for text in texts
             for line in textwrap.wrap(
@@ -328,105 +318,19 @@ class Rewriter(cst.CSTTransformer):
             return updated
         return updated.with_changes(leading_lines=[*updated.leading_lines, *lines])
 
-    # Imports
-
-    def leave_Import(
-        self, original_node: cst.Import, updated_node: cst.Import
-    ) -> cst.Import | cst.RemovalSentinel:
-        names, kept = list(original_node.names), []
-        for alias in names:
-            module = get_full_name_for_node(alias.name) or ""
-            if module.split(".")[0] != "dspy" or self._stays(module):
-                kept.append(alias)
-        if len(kept) == len(names):
-            return updated_node
-        self.work.wrote(original_node, "import")
-        if self._first_import(original_node):
-            kept.append(cst.ImportAlias(cst.Name("lmpipe")))
-        return self._import_of(kept, updated_node)
-
-    def leave_ImportFrom(
-        self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom
-    ) -> cst.ImportFrom | cst.Import | cst.RemovalSentinel:
-        module = get_full_name_for_node(original_node.module) if original_node.module else ""
-        names = original_node.names
-        if (module or "").split(".")[0] != "dspy" or original_node.relative:
-            return updated_node
-        if isinstance(names, cst.ImportStar):
-            self.work.leave(original_node, "import the names of DSPy one by one, then migrate")
-            return updated_node
-        kept = [alias for alias in names if self._keeps(f"{module}.{_word(alias)}")]
-        if len(kept) == len(names):
-            return updated_node
-        self.work.wrote(original_node, "import")
-        if kept:
-            if self._first_import(original_node):
-                self.work.imports.add("import lmpipe")
-            kept[-1] = kept[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
-            return updated_node.with_changes(names=kept)
-        if self._first_import(original_node):
-            return cst.Import([cst.ImportAlias(cst.Name("lmpipe"))])
-        return cst.RemoveFromParent()
-
-    def _stays(self, module: str) -> bool:
-        """Whether the import of a module stays: some of its names are left as they are."""
-        return any(name == dspy_name(module) or module == "dspy" for name in self.kept)
-
-    def _keeps(self, qualified: str) -> bool:
-        name = dspy_name(qualified)
-        return any(kept == name or kept.startswith(f"{name}.") for kept in self.kept)
-
-    def _first_import(self, node: cst.CSTNode) -> bool:
-        """Whether lmpipe is to be imported here: once in the file, or in a function that does."""
-        inside = self.work.kinds.around(node, cst.FunctionDef) is not None
-        if inside:
-            return not self._has_import
-        first, self._has_import = not self._has_import, True
-        return first
-
-    def _import_of(
-        self, aliases: Sequence[cst.ImportAlias], updated: cst.Import
-    ) -> cst.Import | cst.RemovalSentinel:
-        if not aliases:
-            return cst.RemoveFromParent()
-        last = aliases[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
-        space = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
-        others = [alias.with_changes(comma=space) for alias in aliases[:-1]]
-        return updated.with_changes(names=[*others, last])
-
     # Blocks: statements that are gone leave their comments to the next one
 
     def leave_IndentedBlock(
         self, original_node: cst.IndentedBlock, updated_node: cst.IndentedBlock
     ) -> cst.IndentedBlock:
-        return updated_node.with_changes(body=self._without_removed(updated_node.body))
+        body = cast(Sequence[Statement], updated_node.body)
+        return updated_node.with_changes(body=self.without_removed(body))
 
     def leave_Module(self, original_node: cst.Module, updated_node: cst.Module) -> cst.Module:
-        body = self._without_removed(updated_node.body)
-        present = {_code(statement) for statement in body}
-        added = [line for line in sorted(self.work.imports) if line not in present]
-        if not added:
-            return updated_node.with_changes(body=body)
-        place = next(
-            (number for number, item in enumerate(body) if _imports_late(item)),
-            len(body),
-        )
-        made = [cst.parse_statement(line) for line in added]
-        return updated_node.with_changes(body=[*body[:place], *made, *body[place:]])
-
-    def _without_removed(self, body: Sequence[cst.BaseStatement]) -> list[cst.BaseStatement]:
-        kept: list[cst.BaseStatement] = []
-        lines: list[cst.EmptyLine] = []
-        for statement in body:
-            leading = list(getattr(statement, "leading_lines", ()))
-            if any(statement is removed for removed in self._removed):
-                lines += [line for line in leading if line.comment is not None]
-                continue
-            if lines:
-                statement = statement.with_changes(leading_lines=[*lines, *leading])
-                lines = []
-            kept.append(statement)
-        return kept or [cst.SimpleStatementLine([cst.Pass()])]
+        body = self.without_removed(updated_node.body)
+        for line in sorted(self.work.imports):
+            body = with_import(body, line)
+        return updated_node.with_changes(body=body)
 
 
 _CALLED_NAMES = {
@@ -435,37 +339,15 @@ _CALLED_NAMES = {
 }
 
 
-def _word(alias: cst.ImportAlias) -> str:
-    return get_full_name_for_node(alias.name) or ""
-
-
 def _key(node: cst.Subscript) -> cst.BaseExpression | None:
     part = node.slice[0].slice if len(node.slice) == 1 else None
     return part.value if isinstance(part, cst.Index) else None
 
 
-def _code(statement: cst.BaseStatement) -> str:
-    return cst.Module([statement]).code.strip()
-
-
-def _imports_late(statement: cst.BaseStatement) -> bool:
-    """Whether a statement is after the imports of the standard library at the top of a file."""
-    if not isinstance(statement, cst.SimpleStatementLine):
-        return True
-    first = statement.body[0]
-    if isinstance(first, cst.ImportFrom):
-        return first.module is None or _code(statement) > "from pathlib" and not _future(first)
-    if isinstance(first, cst.Import):
-        return _code(statement).endswith("lmpipe")
-    return not (isinstance(first, cst.Expr) and isinstance(first.value, cst.SimpleString))
-
-
-def _future(node: cst.ImportFrom) -> bool:
-    return isinstance(node.module, cst.Name) and node.module.value == "__future__"
-
-
 def _has_method(node: cst.ClassDef, name: str) -> bool:
-    return any(isinstance(item, cst.FunctionDef) and item.name.value == name for item in node.body.body)
+    return any(
+        isinstance(item, cst.FunctionDef) and item.name.value == name for item in node.body.body
+    )
 
 
 def _names_in(node: cst.CSTNode) -> set[str]:

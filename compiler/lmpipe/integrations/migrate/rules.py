@@ -63,13 +63,13 @@ BY_HAND = {
     "RLM": "use lmpipe.RecursiveLM",
     "ReActV2": "use lmpipe.ReAct, which makes native calls of LMs that take tools",
     "BootstrapFewShotWithOptuna": "use lmpipe.MIPROv2 or lmpipe.RandomSearch",
-    "Ensemble": "use optimizer=lmpipe.Ensemble(search, size=…), which makes and combines the members",
+    "Ensemble": "use optimizer=lmpipe.Ensemble(search, size=…), which makes its members",
     "KNN": "use optimizer=lmpipe.KNNFewShot(k=(…,))",
     "configure_cache": "use lmpipe.configure(cache=folder)",
     "Completions": "draw samples with predictor.samples(n, …)",
     "Reasoning": "declare the field as str; ChainOfThought uses the LM's own thoughts",
     "evaluate.answer_passage_match": 'use lmpipe.metrics.contains("context", gold="answer")',
-    "evaluate.CompleteAndGrounded": "use lmpipe.metrics.CompleteAndGrounded(…) with the fields' names",
+    "evaluate.CompleteAndGrounded": "use lmpipe.metrics.CompleteAndGrounded(…) by fields' names",
 }
 
 # Attributes of programs and predictors that change them, or that lmpipe has under another form.
@@ -196,7 +196,7 @@ CALLS = {
             "provider": "training belongs to the recipe: trainer=…",
             "finetuning_model": "training belongs to the recipe: base_model=…",
             "launch_kwargs": "serving belongs to the recipe: servers=…",
-            "train_kwargs": "training belongs to the optimizer: training=lmpipe.TrainingSettings(…)",
+            "train_kwargs": "training belongs to the optimizer: training=TrainingSettings(…)",
             "callbacks": "listen with lmpipe.observing(…)",
             "use_developer_role": "lmpipe chooses the role of the first message",
         },

@@ -34,7 +34,11 @@ class Panel(dspy.Module):
 
 
 panel = Panel()
-essays = [dspy.Example(essay="Cats sleep a lot.", mean=3).with_inputs("essay")]
+essays = [
+    dspy.Example(essay="Cats sleep a lot.", mean=3).with_inputs("essay"),
+    dspy.Example(essay="Dogs bark.", mean=2).with_inputs("essay"),
+    dspy.Example(essay="A bear lived in Bern for many years.", mean=4).with_inputs("essay"),
+]
 
 
 def close(gold, pred, trace=None, pred_name=None, pred_trace=None):
@@ -50,4 +54,4 @@ if __name__ == "__main__":
         print(parallel([(panel, example) for example in essays]))
 
     gepa = dspy.GEPA(metric=close, auto="light", reflection_lm=dspy.LM("openai/gpt-4o"), track_stats=True)
-    better = gepa.compile(student=panel, trainset=essays, valset=essays)
+    better = gepa.compile(student=panel, trainset=essays[:2], valset=essays[2:])

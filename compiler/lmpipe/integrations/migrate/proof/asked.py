@@ -66,9 +66,11 @@ class Asked:
 
 def type_text(annotation: Any, constraints: Sequence[Any] = ()) -> str:
     """Write a type so that the same type of both frameworks gives the same text."""
-    shown = annotation.__module__ + "." + annotation.__qualname__ if isinstance(
-        annotation, type
-    ) else str(annotation)
+    shown = (
+        annotation.__module__ + "." + annotation.__qualname__
+        if isinstance(annotation, type)
+        else str(annotation)
+    )
     if _OWN_TYPE.search(shown):
         text = _OWN_TYPE.sub(r"\1", shown)
     else:

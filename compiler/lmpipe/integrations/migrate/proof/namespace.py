@@ -44,15 +44,14 @@ def run_file(path: Path) -> dict[str, Any]:
 
 def programs_in(names: Mapping[str, Any], framework: Framework) -> dict[str, Any]:
     """Find the programs of a file: those with a name, and one of each other class of programs."""
-    found = {
-        name: value for name, value in names.items() if isinstance(value, framework.program)
-    }
+    found = {name: value for name, value in names.items() if isinstance(value, framework.program)}
     made = {type(program) for program in found.values()}
     for name, value in names.items():
         is_own = isinstance(value, type) and value.__module__ == NAME
-        if is_own and issubclass(value, framework.program) and value not in made:
-            if not parameters_of(value.__init__):
-                found[f"{name}()"] = value()
+        if not is_own or not issubclass(value, framework.program) or value in made:
+            continue
+        if not parameters_of(value.__init__):
+            found[f"{name}()"] = value()
     return found
 
 

@@ -54,40 +54,57 @@ def prove(original: Path, migrated: str) -> Proof:
         original: the file that uses DSPy.
         migrated: the source of its migration.
     """
+    return prove_all([(original, migrated)])[0]
+
+
+def prove_all(pairs: Sequence[tuple[Path, str]]) -> list[Proof]:
+    """`prove` for several files, in one process for each framework."""
+    originals = [original.resolve() for original, _ in pairs]
+    has_dspy = importlib.util.find_spec("dspy") is not None
     with tempfile.TemporaryDirectory() as folder:
-        # In a file of the same name, which tracebacks and relative paths may show.
-        copy = Path(folder) / original.name
-        copy.write_text(migrated, encoding="utf-8")
-        after = _record("with_lmpipe", copy, original, Path(folder))
-        if "error" in after:
-            return Proof(problems=[f"the migrated file does not run: {after['error']}"])
-        if importlib.util.find_spec("dspy") is None:
-            return _without_dspy(after["programs"])
-        before = _record("with_dspy", original, original, Path(folder))
+        copies = []
+        for number, (original, migrated) in enumerate(pairs):
+            # In a file of the same name, which tracebacks show.
+            copy = Path(folder) / str(number) / original.name
+            copy.parent.mkdir()
+            copy.write_text(migrated, encoding="utf-8")
+            copies.append(copy)
+        after = _record("with_lmpipe", copies, originals)
+        before = _record("with_dspy", originals, originals) if has_dspy else [{}] * len(pairs)
+    return [_proof(*both, has_dspy=has_dspy) for both in zip(before, after, strict=True)]
+
+
+def _proof(before: Mapping[str, Any], after: Mapping[str, Any], *, has_dspy: bool) -> Proof:
+    if "error" in after:
+        return Proof(problems=[f"the migrated file does not run: {after['error']}"])
+    if not has_dspy:
+        return _without_dspy(after["programs"])
     if "error" in before:
         return Proof(problems=[f"the file does not run with DSPy: {before['error']}"])
     return _compare(before["programs"], after["programs"])
 
 
-def _record(side: str, path: Path, original: Path, folder: Path) -> dict[str, Any]:
-    """Run one side in a process of its own, and read what it recorded."""
-    out = folder / f"{side}.json"
+def _record(side: str, paths: Sequence[Path], originals: Sequence[Path]) -> list[dict[str, Any]]:
+    """Run one side in a process of its own, and read what it recorded of each file."""
     module = f"lmpipe.integrations.migrate.proof.{side}"
-    search = [str(original.resolve().parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    search.append(str(Path(__file__).parents[4]))
+    inherited = filter(None, [os.environ.get("PYTHONPATH")])
+    # Files import what lies beside them, and the process is to find this lmpipe.
+    search = [*(str(path.parent) for path in originals), *inherited, str(Path(__file__).parents[4])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
-    command = [sys.executable, "-m", module, str(path.resolve()), str(out)]
-    try:
-        done = subprocess.run(  # noqa: S603 - this Python, on the user's own file
-            command, env=environment, capture_output=True, timeout=_TIME_LIMIT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"it did not end within {_TIME_LIMIT:.0f} seconds"}
-    if not out.exists():
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        return {"error": "".join(last) or f"it ended with exit code {done.returncode}"}
-    found: dict[str, Any] = load_json(out.read_bytes())
-    return found
+    with tempfile.TemporaryDirectory() as folder:
+        outs = [Path(folder) / f"{number}.json" for number in range(len(paths))]
+        pairs = [str(path) for pair in zip(paths, outs, strict=True) for path in pair]
+        command = [sys.executable, "-m", module, *pairs]
+        limit = _TIME_LIMIT * len(paths)
+        try:
+            done = subprocess.run(  # noqa: S603 - this Python, on the user's own file
+                command, env=environment, capture_output=True, timeout=limit, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return [{"error": f"it did not end within {limit:.0f} seconds"}] * len(paths)
+        last = "".join(done.stderr.decode(errors="replace").strip().splitlines()[-1:])
+        ended = {"error": last or f"it ended with exit code {done.returncode}"}
+        return [load_json(out.read_bytes()) if out.exists() else ended for out in outs]
 
 
 def _without_dspy(programs: Mapping[str, Any]) -> Proof:

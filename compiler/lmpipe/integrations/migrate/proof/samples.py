@@ -45,9 +45,7 @@ def sample(annotation: Any, name: str) -> Any:
     return _PLAIN.get(annotation, f"some {name}")
 
 
-def sample_arguments(
-    parameters: Mapping[str, Any], medium: Callable[[Any], Any]
-) -> dict[str, Any]:
+def sample_arguments(parameters: Mapping[str, Any], medium: Callable[[Any], Any]) -> dict[str, Any]:
     """Make arguments of a program.
 
     Args:

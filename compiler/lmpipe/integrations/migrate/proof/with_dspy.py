@@ -1,4 +1,4 @@
-"""Run the programs of a DSPy file against a recording stub: `python -m … FILE OUT`."""
+"""Run programs of DSPy against a recording stub: `python -m … FILE OUT [FILE OUT …]`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,14 @@ from lmpipe.integrations.migrate.proof.namespace import (
     run_file,
 )
 from lmpipe.integrations.migrate.proof.samples import sample, sample_arguments
-from lmpipe.integrations.migrate.proof.session import MOST_CALLS, PICTURE, TooManyCalls, write_error
+from lmpipe.integrations.migrate.proof.session import (
+    MOST_CALLS,
+    PICTURE,
+    TooManyCalls,
+    record_files,
+    write_error,
+)
 from lmpipe.signatures.field_types.media import Image
-from lmpipe.testing.network import block_network
 
 AGENTS = (dspy.ReAct, dspy.CodeAct, dspy.ProgramOfThought)
 ATTEMPTS = (dspy.BestOfN, dspy.Refine)
@@ -36,7 +41,7 @@ _signature: ContextVar[Any] = ContextVar("signature", default=None)
 _calls: list[Any] = []
 
 
-class StubLM(dspy.LM):  # type: ignore[misc, name-defined]
+class StubLM(dspy.LM):  # type: ignore[misc]
     """Replies with a value of each output's type, in the form of the chat adapter."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -118,7 +123,7 @@ def _compile(self: Any, student: Any = None, *_: Any, **__: Any) -> Any:
     return student
 
 
-def _all_subclasses(kind: type) -> list[Any]:
+def _all_subclasses(kind: Any) -> list[Any]:
     found: list[Any] = []
     for child in kind.__subclasses__():
         found += [child, *_all_subclasses(child)]
@@ -186,7 +191,11 @@ def _asked(program: Any, uses: list[tuple[Any, dict[str, Any]]]) -> list[Asked]:
                 demos=[] if whole else [to_jsonable_python(dict(demo)) for demo in part.demos],
                 tools=sorted(set(tools) - {"finish"}) if isinstance(tools, dict) else [],
                 given=[
-                    {name: _plain(inputs[name]) for name in signature.input_fields if name in inputs}
+                    {
+                        name: _plain(inputs[name])
+                        for name in signature.input_fields
+                        if name in inputs
+                    }
                     for inputs in given
                 ],
             )
@@ -245,15 +254,5 @@ def _plain(value: Any) -> Any:
     return to_jsonable_python(value)
 
 
-def main(path: str, out: str) -> None:
-    """Record what a file asks, and write it to a file."""
-    with block_network(hint="the proof runs without a network"):
-        try:
-            found: dict[str, Any] = {"programs": record(Path(path))}
-        except Exception as error:  # noqa: BLE001 - whatever the file raises is reported
-            found = write_error(error)
-    Path(out).write_bytes(dump_json(found))
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    record_files(record, sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Run the programs of an lmpipe file against a recording stub: `python -m … FILE OUT`."""
+"""Run programs of lmpipe against a recording stub: `python -m … FILE OUT [FILE OUT …]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import lmpipe
-from lmpipe.foundation.exact_json import dump_json
 from lmpipe.integrations.migrate.proof.asked import Asked, Field, path_text, type_text
 from lmpipe.integrations.migrate.proof.namespace import (
     Framework,
@@ -19,7 +18,13 @@ from lmpipe.integrations.migrate.proof.namespace import (
     run_file,
 )
 from lmpipe.integrations.migrate.proof.samples import sample, sample_arguments
-from lmpipe.integrations.migrate.proof.session import MOST_CALLS, PICTURE, TooManyCalls, write_error
+from lmpipe.integrations.migrate.proof.session import (
+    MOST_CALLS,
+    PICTURE,
+    TooManyCalls,
+    record_files,
+    write_error,
+)
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.python_lm import PythonLM
 from lmpipe.lm.request import Reply, Request
@@ -30,7 +35,6 @@ from lmpipe.signatures.signature import spec_of
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 from lmpipe.state.program_state import to_plain
 from lmpipe.state.trace import Trace
-from lmpipe.testing.network import block_network
 
 # Modules that are compared as a whole: what they ask inside differs between the frameworks.
 AGENTS = (lmpipe.ReAct, lmpipe.CodeAct, lmpipe.ProgramOfThought)
@@ -171,6 +175,7 @@ def _predictors(program: Module, trace: Trace) -> list[Asked]:
 
 def _agents(program: Module, uses: list[tuple[Module, dict[str, Any]]]) -> list[Asked]:
     found = []
+    agent: Any
     for kind in AGENTS:
         for path, agent in walk(program, kind):
             given = [inputs for used, inputs in uses if used is agent]
@@ -207,15 +212,5 @@ def _fields(declared: tuple[FieldSpec, ...]) -> dict[str, Field]:
     }
 
 
-def main(path: str, out: str) -> None:
-    """Record what a file asks, and write it to a file."""
-    with block_network(hint="the proof runs without a network"):
-        try:
-            found: dict[str, Any] = {"programs": record(Path(path))}
-        except Exception as error:  # noqa: BLE001 - whatever the file raises is reported
-            found = write_error(error)
-    Path(out).write_bytes(dump_json(found))
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    record_files(record, sys.argv[1:])
