@@ -12,6 +12,7 @@ from lmpipe.cli import (
     doctor,
     export,
     history,
+    import_,
     migrate,
     report,
     run,
@@ -57,6 +58,7 @@ app.command("report")(report.command)
 app.command("export")(export.command)
 app.add_typer(cache.app, name="cache")
 app.command("serve-lm", context_settings=serve_lm.CONTEXT)(serve_lm.command)
+app.command("import")(import_.command)
 app.command("migrate")(migrate.command)
 app.command("doctor")(doctor.command)
 app.command("version")(version.command)
