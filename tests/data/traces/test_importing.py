@@ -80,9 +80,7 @@ def test_unrated_runs_are_left_out_if_asked() -> None:
 
 
 def test_samples_of_openai_evals_become_examples() -> None:
-    rows = lmpipe.import_examples(
-        FILES / "openai_evals.jsonl", mapping=FILES / "openai_evals.json"
-    )
+    rows = lmpipe.import_examples(FILES / "openai_evals.jsonl", mapping=FILES / "openai_evals.json")
     assert len(rows) == 6
     assert rows[0].to_json() == {
         "question": "Which river flows through Bern?",

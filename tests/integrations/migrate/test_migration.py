@@ -203,9 +203,6 @@ def test_a_field_without_a_type_is_text() -> None:
 def test_retrieve_gets_what_is_configured_as_the_retriever() -> None:
     source = migrated(
         """
-        def search(query, k):
-            return ["Bern"]
-
         dspy.configure(lm=lm, rm=search)
 
         class Rag(dspy.Module):
@@ -217,7 +214,8 @@ def test_retrieve_gets_what_is_configured_as_the_retriever() -> None:
         """
     )
     assert "lmpipe.configure(lm=lm)" in source
-    assert "self.retrieve = lmpipe.Retrieve(search, k=2)" in source
+    texts = "lambda query, k: [item.long_text for item in search(query, k=k)]"
+    assert f"self.retrieve = lmpipe.Retrieve({texts}, k=2)" in source
     assert "return [passage.text for passage in self.retrieve(question)]" in source
 
 

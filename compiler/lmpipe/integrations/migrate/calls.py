@@ -104,7 +104,7 @@ def _signature(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExp
     first = value_of(pairs, "signature")
     if not isinstance(first, cst.SimpleString | cst.ConcatenatedString | cst.Name):
         work.leave(original, "use lmpipe.signature_from_string, or declare a class")
-        work.kept.add("Signature")
+        work.keep(original.func, "Signature")
         return updated.with_changes(func=original.func)
     names = {"instructions": "instruction", "signature_name": "name", "custom_types": "types"}
     args = [
@@ -162,11 +162,15 @@ def _evaluate(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpr
 def _retrieve(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpression:
     if work.retriever is None:
         work.leave(original, "pass what searches: lmpipe.Retrieve(search, k=…)")
-        work.kept.add("Retrieve")
+        work.keep(original.func, "Retrieve")
         return updated.with_changes(func=original.func)
     args = rewritten_args(work, original, updated, CALLS["Retrieve"], function="Retrieve")
     work.wrote(original, "Retrieve")
-    return _named(with_args(updated, [cst.Arg(work.retriever), *args]), "Retrieve")
+    # What DSPy is configured with returns items with a `long_text`.
+    search = parsed(
+        "lambda query, k: [item.long_text for item in SEARCH(query, k=k)]", SEARCH=work.retriever
+    )
+    return _named(with_args(updated, [cst.Arg(search), *args]), "Retrieve")
 
 
 def _embeddings(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpression:
@@ -174,7 +178,7 @@ def _embeddings(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseEx
     corpus, embedder = value_of(pairs, "corpus"), value_of(pairs, "embedder")
     if corpus is None or embedder is None:
         work.leave(original, "write lmpipe.Retrieve(lmpipe.Embeddings.of(corpus, embedder=…), k=…)")
-        work.kept.add("Embeddings")
+        work.keep(original.func, "Embeddings")
         return updated.with_changes(func=original.func)
     k = value_of(pairs, "k") or cst.Integer("5")
     work.wrote(original, "Embeddings")
@@ -190,7 +194,7 @@ def _embedder(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpr
     pairs = named_args(original.args, ("model",))
     if text_of(value_of(pairs, "model")) is None:
         work.leave(original, "an embedder that is a function: subclass lmpipe.Embeddings' LM")
-        work.kept.add("Embedder")
+        work.keep(original.func, "Embedder")
         return updated.with_changes(func=original.func)
     work.wrote(original, "Embedder")
     kept = [arg for arg in updated.args if not arg.keyword or arg.keyword.value == "model"]
@@ -203,7 +207,7 @@ def _medium(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpres
     given = [arg for arg in updated.args if not arg.keyword or arg.keyword.value == "url"]
     if len(given) != 1 or len(updated.args) != 1 or given[0].star:
         work.leave(original, f"write lmpipe.{kind}.of(…): a path, bytes, or a URL")
-        work.kept.add(kind)
+        work.keep(original.func, kind)
         return updated.with_changes(func=original.func)
     work.wrote(original, kind)
     first = given[0].with_changes(keyword=None, equal=cst.MaybeSentinel.DEFAULT)
@@ -225,7 +229,7 @@ def _answer_exact_match(work: Work, original: cst.Call, updated: cst.Call) -> cs
     example, prediction = value_of(pairs, "example"), value_of(pairs, "pred")
     if example is None or prediction is None or value_of(pairs, "frac") is not None:
         work.leave(original, 'use lmpipe.metrics.token_f1("answer") and compare its value')
-        work.kept.add("evaluate.answer_exact_match")
+        work.keep(original.func, "evaluate.answer_exact_match")
         return updated.with_changes(func=original.func)
     work.wrote(original, "answer_exact_match")
     code = 'lmpipe.metrics.normalized_match("answer")(EXAMPLE, PREDICTION).value == 1'

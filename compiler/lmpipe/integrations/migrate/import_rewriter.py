@@ -33,16 +33,15 @@ class ImportRewriter(cst.CSTTransformer):
     def leave_Import(
         self, original_node: cst.Import, updated_node: cst.Import
     ) -> cst.Import | cst.RemovalSentinel:
-        names, kept = list(original_node.names), []
-        for alias in names:
-            module = get_full_name_for_node(alias.name) or ""
-            if module.split(".")[0] != "dspy" or self._stays(module):
-                kept.append(alias)
-        if len(kept) == len(names):
+        names = list(original_node.names)
+        others = [alias for alias in names if _imported(alias).split(".")[0] != "dspy"]
+        if len(others) == len(names):
             return updated_node
         self.work.wrote(original_node, "import")
+        stays = any(name.startswith(".") for name in self.kept)
+        kept = names if stays else others
         if self._first_import(original_node):
-            kept.append(cst.ImportAlias(cst.Name("lmpipe")))
+            kept = [*kept, cst.ImportAlias(cst.Name("lmpipe"))]
         return self._import_of(kept, updated_node)
 
     def leave_ImportFrom(
@@ -56,21 +55,17 @@ class ImportRewriter(cst.CSTTransformer):
             self.work.leave(original_node, "import the names of DSPy one by one, then migrate")
             return updated_node
         kept = [alias for alias in names if self._keeps(f"{module}.{_imported(alias)}")]
-        if len(kept) == len(names):
-            return updated_node
         self.work.wrote(original_node, "import")
         if kept:
             if self._first_import(original_node):
                 self.work.imports.add("import lmpipe")
+            if len(kept) == len(names):
+                return updated_node
             kept[-1] = kept[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
             return updated_node.with_changes(names=kept)
         if self._first_import(original_node):
             return cst.Import([cst.ImportAlias(cst.Name("lmpipe"))])
         return cst.RemoveFromParent()
-
-    def _stays(self, module: str) -> bool:
-        """Whether the import of a module stays: some of its names are left as they are."""
-        return any(name == dspy_name(module) or module == "dspy" for name in self.kept)
 
     def _keeps(self, qualified: str) -> bool:
         name = dspy_name(qualified)

@@ -94,7 +94,7 @@ class Rewriter(ImportRewriter):
                 )
             return updated
         self.work.leave(original, BY_HAND.get(name, f"lmpipe has no {name}"))
-        self.work.kept.add(name)
+        self.work.keep(original, name)
         return updated
 
     def _is_configured_adapter(self, node: cst.CSTNode) -> bool:

@@ -38,7 +38,7 @@ class Work:
         rewritten: what was rewritten.
         left: what is left to do by hand.
         comments: the comments to write above statements.
-        kept: names of DSPy, as they are written, that stay.
+        kept: names of DSPy that stay; those that are written as an attribute start with a dot.
         imports: lines of imports that the new code needs.
         constructed: the rewritten arguments of each optimizer, with DSPy's names.
     """
@@ -66,6 +66,10 @@ class Work:
             statement = self.kinds.around(node, *_STATEMENTS)
         if statement is not None and text not in self.comments[statement]:
             self.comments[statement].append(text)
+
+    def keep(self, node: cst.CSTNode, name: str) -> None:
+        """Note that a name of DSPy stays, so that its import does."""
+        self.kept.add(name if isinstance(node, cst.Name) else f".{name}")
 
     def line(self, node: cst.CSTNode) -> int:
         """Return the line of a node, from 1."""

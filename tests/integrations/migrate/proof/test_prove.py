@@ -117,3 +117,33 @@ def test_a_loop_that_does_not_end_is_stopped(tmp_path: Path) -> None:
     problems = prove(path, migrate(path.read_text()).source).problems
     assert [problem.partition(" does")[0] for problem in problems] == ["Loop()"] * 2
     assert all("asks more than 100 times" in problem for problem in problems)
+
+
+def test_passages_of_a_retriever_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(
+        """
+import dspy
+from dspy.dsp.utils import dotdict
+
+
+def search(query, k, **_):
+    return [dotdict({"long_text": f"{query} {number}"}) for number in range(k)]
+
+
+dspy.configure(rm=search)
+
+
+class Rag(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.retrieve = dspy.Retrieve(k=2)
+        self.answer = dspy.Predict("context: list[str], question -> answer")
+
+    def forward(self, question):
+        return self.answer(context=self.retrieve(question).passages, question=question)
+"""
+    )
+    proof = prove(path, migrate(path.read_text()).source)
+    assert not proof.problems
+    assert proof.compared == {"Rag()": 1}

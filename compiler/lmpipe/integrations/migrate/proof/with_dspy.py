@@ -87,7 +87,8 @@ class _Listener(BaseCallback):  # type: ignore[misc]
 
     def on_module_start(self, call_id: str, instance: Any, inputs: Mapping[str, Any]) -> None:
         if isinstance(instance, dspy.Predict):
-            self._uses.append((instance, dict(inputs["kwargs"])))
+            # As they are now: the program may change its lists later.
+            self._uses.append((instance, _all_plain(inputs["kwargs"])))
             _signature.set(instance.signature)
 
 
@@ -132,7 +133,7 @@ def _all_subclasses(kind: Any) -> list[Any]:
 
 def _record_whole(kind: Any, uses: list[tuple[Any, dict[str, Any]]]) -> None:
     def forward(self: Any, **inputs: Any) -> Any:
-        uses.append((self, inputs))
+        uses.append((self, _all_plain(inputs)))
         return dspy.Prediction(**_outputs(self.signature), trajectory={})
 
     async def aforward(self: Any, **inputs: Any) -> Any:
@@ -243,6 +244,10 @@ def _fields(declared: Mapping[str, Any]) -> dict[str, Field]:
         if name != "reasoning":
             found[name] = Field(type_text(info.annotation, info.metadata), written)
     return found
+
+
+def _all_plain(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in inputs.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -118,9 +118,11 @@ def record(path: Path) -> dict[str, Any]:
 
 def _record_whole(kind: Any, uses: list[tuple[Module, dict[str, Any]]]) -> None:
     def forward(self: Any, **inputs: Any) -> Any:
-        uses.append((self, inputs))
         signature = self.signature
-        return signature.model_validate({**inputs, **_outputs(spec_of(signature))})
+        spec = spec_of(signature)
+        # As they are now: the program may change its lists later.
+        uses.append((self, {item.name: item.dump(inputs[item.name]) for item in spec.inputs}))
+        return signature.model_validate({**inputs, **_outputs(spec)})
 
     kind.forward = forward
 
@@ -190,10 +192,7 @@ def _agents(program: Module, uses: list[tuple[Module, dict[str, Any]]]) -> list[
                     _fields(spec.outputs),
                     kind=kind.__name__,
                     tools=sorted(tool.name for tool in getattr(agent, "tools", ())),
-                    given=[
-                        {item.name: item.dump(inputs[item.name]) for item in spec.inputs}
-                        for inputs in given
-                    ],
+                    given=given,
                 )
             )
     return found
