@@ -40,6 +40,11 @@ _VALUES = {
     "better_slogan": "More light!",
     "description": "A dot.",
     "colour": "red",
+    "trip": {"start": "Bern", "end": "Basel", "minutes": 55},
+    "reply": "It takes 55 minutes.",
+    "next_thought": "I know it.",
+    "next_tool": "finish",
+    "next_args": {"trip": {"start": "Bern", "end": "Basel", "minutes": 55}},
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.pages import blocks, examples_of, read_page, run_examples
 
 import lmpipe
 from lmpipe.data.traces.importing import import_file
@@ -233,3 +234,22 @@ def test_a_mapping_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.write_text("format = ")
     with pytest.raises(DataError, match=r"map\.toml: is not TOML"):
         lmpipe.import_examples(FILES / "mlflow.json", mapping=path)
+
+
+def test_the_examples_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = examples_of("data-in.md")
+    run_examples(source, tmp_path)
+    assert f"# {capsys.readouterr().out}" in source
+
+
+def test_the_mapping_of_the_page_reads_the_example_file(tmp_path: Path) -> None:
+    [text] = blocks(read_page("data-in.md"), "toml")
+    mapping = tmp_path / "map.toml"
+    mapping.write_text(text)
+    file = FILES / "langfuse.json"
+    rows = lmpipe.import_examples(file, mapping=mapping)
+    assert {row["question"]: row["answer"] for row in rows} == RIGHT
+    assert lmpipe.import_examples(file, mapping=mapping, predictor="topic.choose")
