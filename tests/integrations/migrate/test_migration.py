@@ -277,6 +277,8 @@ BY_HAND = [
     ("dspy.GEPA(metric=m, component_selector=f).compile(p, trainset=t)", "no such setting"),
     ("dspy.context(lm=lm, adapter=dspy.JSONAdapter())", "choose the layout"),
     ("dspy.SomethingNew()", "lmpipe has no SomethingNew"),
+    ("dspy.Tool.from_mcp_tool(session, tool)", "lmpipe.mcp_tools(session)"),
+    ("print(dspy.settings.lm.model)", "pass the LM where it is used"),
 ]
 
 
@@ -299,6 +301,22 @@ def test_names_that_are_left_keep_their_import() -> None:
     assert "from dspy.teleprompt import Ensemble\n" in source
     assert "COPRO" not in source
     assert "import lmpipe" in source
+
+
+def test_an_adapter_becomes_the_layout_of_each_predictor() -> None:
+    source = migrated(
+        """
+        dspy.configure(adapter=dspy.XMLAdapter())
+        p = dspy.Predict("q -> a")
+        """
+    )
+    assert 'lmpipe.configure()\np = lmpipe.Predict("q -> a", layout="xml")' in source
+
+
+def test_what_is_left_of_a_name_keeps_the_import() -> None:
+    source = migrate("import dspy\nadapter = dspy.JSONAdapter()\ndspy.configure(adapter=adapter)\n")
+    assert source.source.startswith("import dspy, lmpipe\n")
+    assert "adapter = dspy.JSONAdapter()" in source.source
 
 
 def test_a_file_that_is_not_python_is_refused_with_its_line() -> None:

@@ -193,7 +193,10 @@ def _embeddings(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseEx
 def _embedder(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpression:
     pairs = named_args(original.args, ("model",))
     if text_of(value_of(pairs, "model")) is None:
-        work.leave(original, "an embedder that is a function: subclass lmpipe.Embeddings' LM")
+        work.leave(
+            original,
+            "an embedder that is a function: search in a function (query, k) for lmpipe.Retrieve",
+        )
         work.keep(original.func, "Embedder")
         return updated.with_changes(func=original.func)
     work.wrote(original, "Embedder")

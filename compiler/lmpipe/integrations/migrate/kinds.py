@@ -14,7 +14,7 @@ import libcst as cst
 from libcst.metadata import MetadataWrapper, ParentNodeProvider, QualifiedNameProvider
 
 from lmpipe.integrations.migrate.optimizers import OPTIMIZERS
-from lmpipe.integrations.migrate.rules import PREDICTORS
+from lmpipe.integrations.migrate.rules import LAYOUTS, PREDICTORS
 
 Kind = Literal[
     "predictor",
@@ -30,11 +30,13 @@ Kind = Literal[
     "retriever",
     "found",
     "parallel",
+    "adapter",
 ]
 
 _MADE_BY: dict[str, Kind] = {
     **dict.fromkeys(PREDICTORS, "predictor"),
     **dict.fromkeys(OPTIMIZERS, "optimizer"),
+    **dict.fromkeys(LAYOUTS, "adapter"),
     "Evaluate": "evaluator",
     "evaluate.Evaluate": "evaluator",
     "Example": "example",

@@ -13,7 +13,15 @@ from lmpipe.integrations.migrate.calls import rewrite_call
 from lmpipe.integrations.migrate.import_rewriter import ImportRewriter
 from lmpipe.integrations.migrate.imports import Statement, with_import
 from lmpipe.integrations.migrate.optimizers import OPTIMIZERS
-from lmpipe.integrations.migrate.rules import BY_HAND, CALLS, LAYOUTS, MUTATIONS, RENAMED
+from lmpipe.integrations.migrate.rules import (
+    BY_HAND,
+    CALLS,
+    LAYOUTS,
+    MEDIA,
+    MUTATIONS,
+    RENAMED,
+    hint,
+)
 
 _WIDTH = 100
 _PLACES = (cst.Import, cst.ImportFrom, cst.ImportAlias, cst.Param, cst.FunctionDef, cst.ClassDef)
@@ -83,19 +91,21 @@ class Rewriter(ImportRewriter):
             self.work.wrote(original, name)
             return cst.parse_expression(f"lmpipe.{RENAMED[name]}")
         base = name.partition(".")[0]
-        if called and (base in RENAMED or name in _CALLED_NAMES):
+        if called and (base in MEDIA or name in _CALLED_NAMES):
             return updated
-        if base in RENAMED:  # such as dspy.Code["python"], dspy.Image.from_file
+        if base in RENAMED and not called and isinstance(updated, cst.Attribute):
             return updated.with_changes(value=cst.parse_expression(f"lmpipe.{RENAMED[base]}"))
         if name in LAYOUTS:
             if not self._is_configured_adapter(original):
-                self.work.leave(
-                    original, f'choose the layout: Predict(…, layout="{LAYOUTS[name]}")'
-                )
+                layout = LAYOUTS[name]
+                self._leave_as_it_is(original, f'choose the layout: Predict(…, layout="{layout}")')
             return updated
-        self.work.leave(original, BY_HAND.get(name, f"lmpipe has no {name}"))
-        self.work.keep(original, name)
+        self._leave_as_it_is(original, hint(name))
         return updated
+
+    def _leave_as_it_is(self, original: cst.Name | cst.Attribute, text: str) -> None:
+        self.work.leave(original, text)
+        self.work.keep(original, self.work.kinds.name_of(original))
 
     def _is_configured_adapter(self, node: cst.CSTNode) -> bool:
         """Whether an adapter is that of `configure`, which becomes a layout of each predictor."""

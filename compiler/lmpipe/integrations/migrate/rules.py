@@ -64,6 +64,13 @@ BY_HAND = {
     "ReActV2": "use lmpipe.ReAct, which makes native calls of LMs that take tools",
     "BootstrapFewShotWithOptuna": "use lmpipe.MIPROv2 or lmpipe.RandomSearch",
     "Ensemble": "use optimizer=lmpipe.Ensemble(search, size=…), which makes its members",
+    "Tool.from_mcp_tool": "lmpipe.mcp_tools(session) gives the tools of a server",
+    "Tool.from_langchain": "use lmpipe.Tool.of(tool)",
+    "make_signature": "use lmpipe.signature_from_string or lmpipe.signature_from_dict",
+    "BaseLM": "serve the LM, and name it: lmpipe.LM(…, base_url=…)",
+    "settings.lm": "pass the LM where it is used; lmpipe.using(lm=…) changes it for a block",
+    "utils.DummyLM": "use lmpipe.ScriptedLM in tests",
+    "utils.dummies.DummyLM": "use lmpipe.ScriptedLM in tests",
     "KNN": "use optimizer=lmpipe.KNNFewShot(k=(…,))",
     "configure_cache": "use lmpipe.configure(cache=folder)",
     "Completions": "draw samples with predictor.samples(n, …)",
@@ -71,6 +78,17 @@ BY_HAND = {
     "evaluate.answer_passage_match": 'use lmpipe.metrics.contains("context", gold="answer")',
     "evaluate.CompleteAndGrounded": "use lmpipe.metrics.CompleteAndGrounded(…) by fields' names",
 }
+
+
+def hint(name: str) -> str:
+    """Say what to do about a name of DSPy that has no counterpart."""
+    known = name
+    while known:
+        if known in BY_HAND:
+            return BY_HAND[known]
+        known = known.rpartition(".")[0]
+    return f"lmpipe has no {name}"
+
 
 # Attributes of programs and predictors that change them, or that lmpipe has under another form.
 MUTATIONS = {

@@ -115,8 +115,8 @@ class Work:
             if self.kinds.name_of(call.func) in ("configure", "settings.configure"):
                 for arg in call.args:
                     if arg.keyword and arg.keyword.value == "adapter":
-                        made = arg.value.func if isinstance(arg.value, cst.Call) else arg.value
-                        return self.kinds.name_of(made) or "?"
+                        made = self.kinds.made_by(arg.value)
+                        return self.kinds.name_of(made.func) if made else "?"
         return ""
 
     @cached_property
