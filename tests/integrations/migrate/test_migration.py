@@ -276,6 +276,7 @@ BY_HAND = [
     ("dspy.BootstrapFewShot(max_rounds=1).compile(p, trainset=t)", "a recipe needs a metric"),
     ("dspy.GEPA(metric=m, component_selector=f).compile(p, trainset=t)", "no such setting"),
     ("dspy.context(lm=lm, adapter=dspy.JSONAdapter())", "choose the layout"),
+    ("tool = dspy.Tool(f)\ntool(x=1)", "call the function of the tool"),
     ("dspy.SomethingNew()", "lmpipe has no SomethingNew"),
     ("dspy.Tool.from_mcp_tool(session, tool)", "lmpipe.mcp_tools(session)"),
     ("print(dspy.settings.lm.model)", "pass the LM where it is used"),

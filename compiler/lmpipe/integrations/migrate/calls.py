@@ -392,6 +392,8 @@ _METHODS: dict[str, Rewriting] = {
 def _call_of_value(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpression:
     """A call of a predictor, an evaluator or an LM."""
     kind = work.kinds.of(original.func)
+    if kind == "tool":
+        work.leave(original, "call the function of the tool, or lmpipe.run_tool_sync(tool, {…})")
     if kind == "predictor":
         return _call_of_predictor(work, original, updated)
     if kind == "evaluator":

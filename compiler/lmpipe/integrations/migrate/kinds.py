@@ -31,6 +31,7 @@ Kind = Literal[
     "found",
     "parallel",
     "adapter",
+    "tool",
 ]
 
 _MADE_BY: dict[str, Kind] = {
@@ -46,6 +47,7 @@ _MADE_BY: dict[str, Kind] = {
     "Retrieve": "retriever",
     "Embeddings": "retriever",
     "Parallel": "parallel",
+    "Tool": "tool",
 }
 _CALLED: dict[Kind, Kind] = {
     "predictor": "result",
