@@ -15,6 +15,7 @@ from .data.example import Example as Example
 from .data.reading import read_examples as read_examples
 from .data.source import Source as Source
 from .data.splits import split as split
+from .data.traces.importing import import_examples as import_examples
 from .evaluation.evaluate import aevaluate as aevaluate
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.results import Evaluation as Evaluation

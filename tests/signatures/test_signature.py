@@ -7,6 +7,7 @@ import decimal
 import enum
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -597,3 +598,21 @@ ENDLESS.append(ENDLESS)
 @pytest.mark.parametrize("value", [b"\xff", {"a": b"\xff"}, ENDLESS])
 def test_a_result_that_json_cannot_hold_becomes_its_representation(value: Any) -> None:
     assert result_to_json(value) in (repr(value), "[[[[[[[...]]]]]]]")
+
+
+def test_a_prediction_is_made_of_any_fields() -> None:
+    prediction = Prediction(answer="yes", passages=["a", "b"])
+    assert prediction.answer == "yes"
+    assert prediction.to_dict() == {"answer": "yes", "passages": ["a", "b"]}
+    assert prediction == pickle.loads(pickle.dumps(prediction))
+    assert prediction != Prediction(answer="no", passages=["a", "b"])
+
+
+def test_a_field_of_a_prediction_that_is_not_there_is_named() -> None:
+    with pytest.raises(AttributeError, match="has no field 'reply'; it has answer"):
+        _ = Prediction(answer="yes").reply
+
+
+def test_a_prediction_refuses_names_that_fields_cannot_have() -> None:
+    with pytest.raises(SignatureError, match="'model_dump' cannot be a field"):
+        Prediction(model_dump=1)

@@ -12,6 +12,8 @@ from lmpipe.cli import (
     doctor,
     export,
     history,
+    import_,
+    migrate,
     report,
     run,
     runs,
@@ -58,6 +60,8 @@ app.command("export")(export.command)
 app.command("serve")(serve.command)
 app.add_typer(cache.app, name="cache")
 app.command("serve-lm", context_settings=serve_lm.CONTEXT)(serve_lm.command)
+app.command("import")(import_.command)
+app.command("migrate")(migrate.command)
 app.command("doctor")(doctor.command)
 app.command("version")(version.command)
 

@@ -105,6 +105,14 @@ REASONING = "reasoning"
 class SignatureMeta(EditableMeta):
     """Makes type checkers see a signature's inputs as the arguments of its predictors."""
 
+    if not TYPE_CHECKING:
+
+        def __call__(cls, /, *values, **fields):  # noqa: N805 - a method of a metaclass
+            if cls is not Prediction or not fields:
+                return super().__call__(*values, **fields)
+            outputs = {name: (Any, Output()) for name in fields}
+            return make_signature("Prediction", None, outputs).model_construct(**fields)
+
 
 copyreg.pickle(SignatureMeta, reduce_class)  # type: ignore[arg-type]
 
@@ -168,7 +176,11 @@ class Signature(pydantic.BaseModel, metaclass=SignatureMeta):
 
 
 class Prediction(Signature):
-    """A result whose fields are known only at run time: its signature was a string."""
+    """A result whose fields are known only at run time.
+
+    It is that of a string signature, or what a program returns as `Prediction(answer=…, score=…)`,
+    with outputs of any type.
+    """
 
     if TYPE_CHECKING:
         # Otherwise a result, which has any field, would pass for a coroutine.

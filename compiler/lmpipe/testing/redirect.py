@@ -17,13 +17,13 @@ from lmpipe.lm.cassettes.cassette import (
     mode_to_record,
 )
 from lmpipe.lm.cassettes.layered_store import LayeredStore
+from lmpipe.lm.http.network_block import block_network
 from lmpipe.lm.python_lm import PythonLM
 from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.tool_store import Result, ToolStore, ToolUse
 from lmpipe.settings import intercepting
-from lmpipe.testing.network import block_network
 
 __all__ = ["Cassette", "RecordedCall", "RecordedRequest", "use_cassette"]
 

@@ -15,7 +15,7 @@ import pytest
 
 import lmpipe
 from lmpipe.lm.cassettes.cassette import Cassette, Mode, mode_to_record
-from lmpipe.testing.network import block_network
+from lmpipe.lm.http.network_block import block_network
 from lmpipe.testing.redirect import RejectLMs, redirect_stores, redirect_to_cassette
 
 _LIBRARY = Path(lmpipe.__file__).parent

@@ -1,0 +1,1 @@
+"""Examples from traces and data sets of other tools: see `import_examples`."""

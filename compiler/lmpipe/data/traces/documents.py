@@ -1,0 +1,74 @@
+"""The JSON documents of an exported file: one, a list of them, or one in each line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lmpipe.data.formats import PlacedRow, read_jsonl
+from lmpipe.errors import DataError
+from lmpipe.foundation.exact_json import load_json
+from lmpipe.foundation.shorten import short_repr
+
+
+def read_documents(path: Path) -> Iterator[PlacedRow]:
+    """Read the objects of a `.jsonl`, `.ndjson` or `.json` file, each with its place.
+
+    Raises:
+        DataError: if the file cannot be read, or is not JSON; names the line.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file (in {Path.cwd()})")
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        yield from read_jsonl(path)
+        return
+    try:
+        value = load_json(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise DataError(
+            f"{path}:{error.lineno}: is not JSON ({error.msg}); if the file has one object in each "
+            "line, give it a name that ends in .jsonl"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if isinstance(value, dict):
+        yield str(path), value
+        return
+    for place, item in items(str(path), value):
+        yield place, as_object(place, item)
+
+
+def items(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """List the items of a list, each with its place.
+
+    Raises:
+        DataError: if it is no list.
+    """
+    if not isinstance(value, list):
+        raise DataError(f"{place}: expected a list, got {short_repr(value, 80)}")
+    for number, item in enumerate(value, start=1):
+        yield f"{place}: item {number}", item
+
+
+def as_object(place: str, value: Any) -> dict[str, Any]:
+    """Check that a value is an object.
+
+    Raises:
+        DataError: if it is not.
+    """
+    if not isinstance(value, dict):
+        raise DataError(f"{place}: expected an object, got {short_repr(value, 80)}")
+    return value
+
+
+def parsed(value: Any) -> Any:
+    """Read a text that is JSON; any other value stays."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return load_json(value)
+    except orjson.JSONDecodeError:
+        return value

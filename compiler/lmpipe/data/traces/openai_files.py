@@ -1,0 +1,109 @@
+"""Data sets of OpenAI Evals, and chat completions that OpenAI stored.
+
+Source: https://github.com/openai/evals/blob/main/docs/build-eval.md and
+https://platform.openai.com/docs/api-reference/chat/list.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lmpipe.data.traces.documents import as_object, items, read_documents
+from lmpipe.data.traces.span import Feedback, Span, chat
+from lmpipe.errors import DataError
+
+
+def read_evals(path: Path) -> Iterator[Span]:
+    """Read the samples of an eval: `input` messages with their `ideal`, or an `item`.
+
+    Raises:
+        DataError: if a line is neither.
+    """
+    for place, sample in read_documents(path):
+        item = sample.get("item", sample)
+        if "input" not in sample and "item" not in sample:
+            raise DataError(
+                f"{place}: a sample of OpenAI Evals has `input` and `ideal`, or an `item`; this "
+                f"one has {', '.join(sample) or 'no fields'}"
+            )
+        asked, ideal = item.get("input"), item.get("ideal")
+        answers = ideal if isinstance(ideal, list) else [ideal]
+        yield Span(
+            place=place,
+            trace=place,
+            id=place,
+            name="sample",
+            kind="sample",
+            input=chat(asked, "user") if isinstance(asked, list) else {"text": asked, **item},
+            output={"ideal": ideal, "text": answers[0] if answers else None},
+            attributes={**item, **({"sample": sample["sample"]} if "sample" in sample else {})},
+        )
+
+
+def read_completions(path: Path) -> Iterator[Span]:
+    """Read stored chat completions, and the messages that were sent, which are listed apart.
+
+    Raises:
+        DataError: if an object is neither a completion nor a message.
+    """
+    completions: list[tuple[str, dict[str, Any]]] = []
+    messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for place, document in read_documents(path):
+        for where, raw in _listed(place, document):
+            if "choices" in raw:
+                completions.append((where, raw))
+            elif "role" in raw and "id" in raw:  # <id of the completion>-<number>
+                messages[str(raw["id"]).rpartition("-")[0]].append(raw)
+            elif "messages" in raw:
+                completions.append((where, _of_messages(where, raw)))
+            else:
+                raise DataError(
+                    f"{where}: is neither a stored completion, nor a message of one: it has "
+                    f"{', '.join(raw) or 'no fields'}"
+                )
+    for where, raw in completions:
+        yield _completion(where, raw, messages)
+
+
+def _listed(place: str, document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(document.get("data"), list):
+        for where, item in items(place, document["data"]):
+            yield where, as_object(where, item)
+    else:
+        yield place, document
+
+
+def _of_messages(place: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a training file, whose last message is the answer."""
+    sent = [as_object(where, item) for where, item in items(place, raw["messages"])]
+    if not sent or sent[-1].get("role") != "assistant":
+        raise DataError(f"{place}: the last message is not one of the assistant")
+    return {**raw, "messages": sent[:-1], "choices": [{"message": sent[-1]}]}
+
+
+def _completion(
+    place: str, raw: Mapping[str, Any], messages: Mapping[str, list[dict[str, Any]]]
+) -> Span:
+    name = str(raw.get("id") or place)
+    sent = raw.get("messages") or messages.get(name)
+    answers = [choice.get("message") or {} for choice in raw["choices"]]
+    metadata = raw.get("metadata") or {}
+    return Span(
+        place=place,
+        trace=name,
+        id=name,
+        name=str(metadata.get("name") or "completion"),
+        kind="completion",
+        input=chat(sent, "user") if sent else None,
+        output=chat(answers),
+        attributes={
+            "metadata": metadata,
+            "model": raw.get("model"),
+            "response_format": raw.get("response_format"),
+        },
+        # The metadata is the only place for what users said.
+        feedback=tuple(Feedback(name, value) for name, value in metadata.items()),
+    )

@@ -1,0 +1,1 @@
+"""`lmpipe migrate`: rewrite a DSPy file, and compare what both ask (`lmpipe[migrate]`)."""
