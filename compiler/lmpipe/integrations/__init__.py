@@ -1,0 +1,1 @@
+"""Programs and tools of other packages, each in a folder that is imported only when it is used."""
