@@ -420,3 +420,5 @@ CASES = [
     Case("images", lambda: dspy.Predict(Look), _picture, same_answer, _picture_values),
     Case("history", Assistant, _chat, same_answer, _chat_values),
 ]
+
+BY_NAME = {case.name: case for case in CASES}

@@ -52,16 +52,24 @@ def _careless(name: str, value: str) -> str:
     return wrong.get(name, value)
 
 
+def answer_or_propose(
+    turns: Sequence[str], schema: Mapping[str, Any] | None, sample: int, values: Values
+) -> str:
+    """Reply like `reply_in_form`; to a question with a schema, which a proposer gets, by it."""
+    if schema is None:
+        return reply_in_form(turns, values)
+    text = propose(schema, "\n".join(turns), sample)
+    return text.replace("Look at the thing well", "Answer with care")
+
+
 def scripted_lm(values: Values, name: str = "student", **settings: Any) -> lmpipe.ScriptedLM:
     """Make an LM that answers like `reply_in_form`, and writes instructions as a proposer."""
 
     def script(request: Request) -> str:
         turns = [message.shown for message in request.messages]
-        if request.constraint is not None:
-            schema = orjson.loads(request.constraint.value)
-            text = propose(schema, "\n".join(turns), request.sample)
-            return text.replace("Look at the thing well", "Answer with care")
-        return reply_in_form(turns, values)
+        constraint = request.constraint
+        schema = None if constraint is None else orjson.loads(constraint.value)
+        return answer_or_propose(turns, schema, request.sample, values)
 
     return lmpipe.ScriptedLM(script, name=name, **settings)
 

@@ -38,13 +38,13 @@ def _count(value: Any, calls: Mapping[int, int], inside: tuple[int, ...]) -> flo
     if not isinstance(value, dspy.Module):
         return 0
     if isinstance(value, dspy.ReAct):
-        steps = _count(value.react, calls, inside) * (value.max_iters + _SHORTENED)
+        steps = _count(value.react, calls, inside) * float(value.max_iters + _SHORTENED)
         return steps + _count(value.extract, calls, inside) * (1 + _SHORTENED)
     if isinstance(value, dspy.BestOfN):
-        return value.N * _count(value.module, calls, inside)
+        return float(value.N) * _count(value.module, calls, inside)
     if isinstance(value, dspy.Refine):
         advice = 2  # calls, with the one for JSON
-        return value.N * (_count(value.module, calls, inside) + advice)
+        return float(value.N) * (_count(value.module, calls, inside) + advice)
     return _by_code(value, calls, inside)
 
 

@@ -61,13 +61,14 @@ class ProgramCopier:
                 if name in attributes:
                     vars(made)[name] = []
             return made
-        if isinstance(value, dict | list):
-            made = copies[id(value)] = copy.copy(value)
-            if isinstance(value, dict):
-                made.update({name: copied(item) for name, item in value.items()})
-            else:
-                made[:] = [copied(item) for item in value]
-            return made
+        if isinstance(value, dict):
+            named = copies[id(value)] = copy.copy(value)
+            named.update({name: copied(item) for name, item in value.items()})
+            return named
+        if isinstance(value, list):
+            listed = copies[id(value)] = copy.copy(value)
+            listed[:] = [copied(item) for item in value]
+            return listed
         if isinstance(value, tuple):
             make = getattr(type(value), "_make", tuple)  # a named tuple takes its items one by one
             made = make([copied(item) for item in value])

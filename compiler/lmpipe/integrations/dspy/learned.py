@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 
 from lmpipe.data.identity import ExampleIdentity
-from lmpipe.integrations.dspy.demos import dspy_demo
+from lmpipe.integrations.dspy.demos import dspy_demo, with_values
 from lmpipe.integrations.dspy.signatures import as_json, changed_signature
 from lmpipe.layouts import layout_named
 from lmpipe.modules.decoding import Decoding
@@ -49,7 +49,7 @@ class LearnedPredictor:
 
     @cached_property
     def _withheld(self) -> Withheld:
-        return Withheld(self.spec, self.state.demos)
+        return Withheld(self.spec, [with_values(self.spec, demo) for demo in self.state.demos])
 
     @cached_property
     def _neighbours(self) -> Neighbours | None:

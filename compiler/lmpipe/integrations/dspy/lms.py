@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import dspy
 import orjson
+import pydantic
 
 from lmpipe.data.example import jsonable
 from lmpipe.errors import ConfigError, LMRequestError
@@ -64,8 +65,9 @@ def _converted(lm: Any) -> LM:
         headers={**given.get("headers", {}), **given.get("extra_headers", {})} or None,
         temperature=params.pop("temperature", None),
         max_tokens=None,
-        **({"timeout": float(given["timeout"])} if "timeout" in given else {}),
     )
+    if "timeout" in given:
+        found = found.with_limits(timeout=float(given["timeout"]))
     return as_asked(found, params)
 
 
@@ -88,6 +90,7 @@ def _plain(name: str, value: Any) -> Any:
     """Write the setting of a request as JSON."""
     if name != "response_format" or not isinstance(value, type):
         return value
+    assert issubclass(value, pydantic.BaseModel)
     from dspy.clients.legacy_requests import _strict_json_schema
 
     schema = _strict_json_schema(value.model_json_schema())
