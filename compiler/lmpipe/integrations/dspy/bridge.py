@@ -14,6 +14,7 @@ from lmpipe.errors import CallError, LMRequestError
 from lmpipe.integrations.dspy.lms import NOT_SENT, Capabilities, capabilities_of
 from lmpipe.integrations.dspy.run import DSPyRun, Use, current_use
 from lmpipe.lm.lm import LM
+from lmpipe.lm.message import Message
 from lmpipe.lm.read_messages import read_messages, read_tools
 from lmpipe.lm.refusals import exceeds_context
 from lmpipe.lm.request import Reply, Request
@@ -23,10 +24,11 @@ from lmpipe.settings import current_settings
 from lmpipe.state.program_state import PredictorState
 
 # Of calls outside of predictors.
-_PLAIN = PredictorState(instruction="", schema_hash="")
+_NO_DECODING = Decoding(PredictorState(instruction="", schema_hash=""), "")
 _MISSING = object()
 # Of a request, not of the LM.
 _OF_REQUEST = frozenset({"tools", "tool_choice"})
+_SPECIAL = _OF_REQUEST | {"n", "num_generations", "rollout_id"}
 # Salts of DSPy's cache become numbers of samples that no run has by itself.
 _SALTED = 1_000_000
 
@@ -58,6 +60,7 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
             given = {"temperature": lm.temperature, "max_tokens": lm.max_tokens}
         super().__init__(lm.model, **given)
         self._run, self._own, self._given = run, own, dict(self.kwargs)
+        self._asks_once = not _SPECIAL & self.kwargs.keys()
         self._asked_for = lm
 
     @with_callbacks  # type: ignore[untyped-decorator]
@@ -97,8 +100,14 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
                 "predictor ask the LM"
             )
         scope, learned = current_scope(), use.learned if use is not None else None
-        decoding = learned.decoding if learned is not None else Decoding(_PLAIN, "")
+        decoding = learned.decoding if learned is not None else _NO_DECODING
         chosen = decoding.choose(self._own, scope, sampling=scope.sample > 0)
+        label = learned.path if learned is not None else ""
+        turns = _turns(prompt if messages is None else messages)
+        if not kwargs and self._asks_once and self.kwargs == self._given:  # as most calls are made
+            lm = self._run.asked.of(chosen, {})
+            check_calls(scope, label or lm.model)
+            return [Request(lm, turns, None, scope.sample)], label
         settings = {**self.kwargs, **kwargs}
         known = learned.state.decoding if learned is not None else {}
         changed = {
@@ -111,10 +120,8 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
             and known.get(name, _MISSING) != value
         }
         lm = self._run.asked.of(chosen, changed)
-        turns = read_messages(prompt if messages is None else messages)
         tools = read_tools(settings.get("tools") or ())
         choice = _tool_choice(settings.get("tool_choice"))
-        label = learned.path if learned is not None else ""
         count = settings.get("n") or settings.get("num_generations") or 1
         first = scope.sample * count
         if (salt := settings.get("rollout_id")) is not None:
@@ -159,6 +166,19 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
     @property
     def supported_params(self) -> set[str]:
         return set(self._capabilities.params)
+
+
+_ROLES = ("system", "user", "assistant")
+
+
+def _turns(messages: Any) -> tuple[Message, ...]:
+    """Read messages, most of which are a role and a text."""
+    if isinstance(messages, list) and all(
+        len(turn) == 2 and type(turn.get("content")) is str and turn.get("role") in _ROLES
+        for turn in messages
+    ):
+        return tuple([Message(turn["role"], turn["content"]) for turn in messages])
+    return read_messages(messages)
 
 
 def _output(reply: Reply) -> Any:

@@ -12,6 +12,7 @@ import dspy
 
 from lmpipe.errors import CallError, ConfigError, OutputError
 from lmpipe.foundation.source_code import source_of
+from lmpipe.integrations.dspy.adapters import remembering
 from lmpipe.integrations.dspy.calls import count_calls_of
 from lmpipe.integrations.dspy.copying import ProgramCopier, modules_inside, predictors_inside
 from lmpipe.integrations.dspy.lms import AskedLMs
@@ -143,7 +144,7 @@ class DSPyProgram(Module):
         self._check(args, kwargs)
         run = DSPyRun(self._asked)
         try:
-            with dspy.context(lm=run.bridge(), trace=[], **{SETTING: run}):
+            with dspy.context(**self._settings(run)):
                 result = self._new_copy()(*args, **kwargs)
                 return _traced(run, result)
         except dspy.AdapterParseError as error:
@@ -154,17 +155,19 @@ class DSPyProgram(Module):
         self._check(args, kwargs)
         run = DSPyRun(self._asked)
         try:
-            with dspy.context(lm=run.bridge(), trace=[], **{SETTING: run}):
+            with dspy.context(**self._settings(run)):
                 result = await self._new_copy().acall(*args, **kwargs)
                 return _traced(run, result)
         except dspy.AdapterParseError as error:
             run.check()
             raise _output_error(error) from error
 
-    async def _run_forward(self, *args: Any, **kwargs: Any) -> Any:
-        if _has(self.module, "aforward"):
-            return await self._aforward(args, kwargs)
-        return await loop.in_thread(self._run_here, args, kwargs)
+    def _settings(self, run: DSPyRun) -> dict[str, Any]:
+        """What DSPy is configured with in a run."""
+        configured, known = dspy.settings.adapter, vars(self).get("_adapter")
+        if known is None or known[0] is not configured:
+            known = vars(self)["_adapter"] = configured, remembering(configured)
+        return {"lm": run.bridge(), "trace": [], "adapter": known[1], SETTING: run}
 
     def _new_copy(self) -> dspy.Module:
         copier: ProgramCopier | None = vars(self).get("_copier")
@@ -188,6 +191,13 @@ class DSPyProgram(Module):
                 f"{type(self.module).__name__}: {'; '.join(problems)}\n"
                 f"  its inputs: {', '.join(sorted(known - _OPTIONS))}"
             )
+
+
+class AsyncDSPyProgram(DSPyProgram):
+    """A DSPy module whose class has `aforward`, which coroutines run."""
+
+    async def _run_forward(self, *args: Any, **kwargs: Any) -> Any:
+        return await self._aforward(args, kwargs)
 
 
 # What DSPy's own modules take beside their inputs.
@@ -274,4 +284,5 @@ def _program_class(kind: type[dspy.Module]) -> type[DSPyProgram]:
         "__qualname__": kind.__qualname__,
         "__doc__": kind.__doc__,
     }
-    return type(kind.__name__, (DSPyProgram,), namespace)
+    base = DSPyProgram if getattr(kind, "aforward", None) is None else AsyncDSPyProgram
+    return type(kind.__name__, (base,), namespace)
