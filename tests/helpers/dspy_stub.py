@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -30,15 +31,32 @@ def reply_in_form(turns: Sequence[str], values: Values) -> str:
     """
     system, last = turns[0], turns[-1]
     found = _OUTPUTS.search(system)
-    assert found is not None, system
+    if found is None:  # DSPy's GEPA asks for an instruction so
+        return f"```\nAnswer the question with care ({_digest(last)}).\n```"
     names = _FIELD.findall(found[1])
+    if not _outputs_of(values) >= set(names):  # as DSPy's proposers ask
+        proposal = f"Answer the question with care ({_digest(last)})."
+        return _written(system, dict.fromkeys(names, proposal))
     right = values(last)
     careful = "with care" in system or len(turns) > 4
     given = {name: right[name] if careful else _careless(name, right[name]) for name in names}
+    return _written(system, given)
+
+
+def _written(system: str, given: Mapping[str, str]) -> str:
     if "Outputs will be a JSON object" in system:
         return json.dumps(given)
     shown = [f"[[ ## {name} ## ]]\n{value}" for name, value in given.items()]
     return "\n\n".join([*shown, "[[ ## completed ## ]]"])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _outputs_of(values: Values) -> set[str]:
+    """The outputs that a program's predictors ask for."""
+    return set(values("What is 1 + 1? topic 1 Please send 1 nuts.\n[[ ## number ## ]]\n1"))
 
 
 def _careless(name: str, value: str) -> str:

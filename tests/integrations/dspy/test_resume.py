@@ -16,8 +16,10 @@ from helpers.warm_process import WarmProcess
 
 PROGRAM = """
 import os
+import dspy
 import lmpipe
 from helpers.dspy_programs import BY_NAME
+from lmpipe.integrations.dspy import DSPyOptimizer
 
 case = BY_NAME["multi-hop"]
 recipe = lmpipe.Recipe(
@@ -31,7 +33,12 @@ recipe = lmpipe.Recipe(
     budget=lmpipe.Budget(calls=1500),
 )
 """
+MIPRO = """DSPyOptimizer(
+        dspy.MIPROv2, auto=None, num_candidates=3, num_threads=4,
+        compile_options={"num_trials": 4, "minibatch": False},
+    )"""
 OPTIMIZERS = {
+    "dspy.MIPROv2": MIPRO,
     "random-search": "lmpipe.RandomSearch(candidates=4)",
     "gepa": "lmpipe.GEPA(runs=60)",
 }
@@ -43,7 +50,7 @@ def reply(body: dict[str, Any]) -> str:
     return answer_or_propose(turns, schema, body.get("seed") or 0, BY_NAME["multi-hop"].values)
 
 
-@pytest.mark.parametrize("name", ["random-search", "gepa"])
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
 def test_a_killed_compile_resumes_and_repeats_no_call(tmp_path: Path, name: str) -> None:
     program = PROGRAM.format(optimizer=OPTIMIZERS[name])
     replies = RecordingReply(alarm_at=80, reply=reply)

@@ -51,15 +51,19 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
         run: the run of the program.
         own: the LM of a predictor that has its own; None is the run's.
         kwargs: the settings that DSPy's LM has, which its modules read.
+        role: whose account its calls are on, in a search of an optimizer.
     """
 
-    def __init__(self, run: DSPyRun, own: LM | None, kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, run: DSPyRun, own: LM | None, kwargs: Mapping[str, Any], role: str = "task"
+    ) -> None:
         lm = own or run.scope.lm or current_settings().lm
         given = dict(kwargs)
         if own is None:
             given = {"temperature": lm.temperature, "max_tokens": lm.max_tokens}
         super().__init__(lm.model, **given)
         self._run, self._own, self._given = run, own, dict(self.kwargs)
+        self.role = role
         self._asks_once = not _SPECIAL & self.kwargs.keys()
         self._asked_for = lm
 
@@ -72,10 +76,9 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
     async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         use = current_use()
         requests, label = self._requests(use, prompt, messages, kwargs)
-        runtime = current_settings().runtime
         try:
             replies = await asyncio.gather(
-                *(runtime.acomplete(request, label=label) for request in requests)
+                *(self._run.acomplete(request, label, self.role) for request in requests)
             )
         except Exception as error:
             raise self._noted(error) from error
@@ -83,9 +86,8 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
 
     def _ask(self, use: Use | None, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Any:
         requests, label = self._requests(use, prompt, messages, kwargs)
-        runtime = current_settings().runtime
         try:
-            replies = [runtime.complete(request, label=label) for request in requests]
+            replies = [self._run.complete(request, label, self.role) for request in requests]
         except Exception as error:
             raise self._noted(error) from error
         return self._outputs(use, replies)
@@ -146,6 +148,10 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
         if isinstance(error, LMRequestError) and exceeds_context(str(error)):
             return ContextExceededError(error, self.model)
         return error
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BridgeLM:  # DSPy's optimizers copy programs
+        copied: BridgeLM = self.copy()
+        return copied
 
     @cached_property
     def _capabilities(self) -> Capabilities:

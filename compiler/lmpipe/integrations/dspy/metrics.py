@@ -69,6 +69,11 @@ class DSPyMetric:
     _asked: AskedLMs = field(default_factory=AskedLMs, repr=False, compare=False)
 
     @property
+    def called(self) -> Callable[..., Any]:
+        """The metric as it was written."""
+        return self._call
+
+    @property
     def __name__(self) -> str:
         return metric_name(self._call)
 

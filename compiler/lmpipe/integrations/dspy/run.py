@@ -12,9 +12,10 @@ import dspy
 
 from lmpipe.integrations.dspy.lms import AskedLMs, lm_from_dspy
 from lmpipe.integrations.dspy.signatures import as_json
-from lmpipe.lm.request import Reply
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope, current_scope
 from lmpipe.modules.row_errors import is_about_row
+from lmpipe.settings import current_settings
 from lmpipe.state.trace import Step
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ class DSPyRun:
             own = None if lm is None else lm_from_dspy(lm)
             found = self._bridges[id(lm)] = BridgeLM(self, own, {} if lm is None else lm.kwargs)
         return found
+
+    def complete(self, request: Request, label: str, role: str) -> Reply:
+        """Make an LM call for the predictor at a path; the scope says on whose account it is."""
+        return current_settings().runtime.complete(request, label=label)
+
+    async def acomplete(self, request: Request, label: str, role: str) -> Reply:
+        """`complete` from a coroutine."""
+        return await current_settings().runtime.acomplete(request, label=label)
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function in the context of the run, from any thread."""

@@ -54,6 +54,36 @@ def to_dspy(state: ProgramState, module: dspy.Module) -> dspy.Module:
     return made
 
 
+def learned_in(module: dspy.Module, program: DSPyProgram) -> ProgramState:
+    """Return what a copy of a program's module has learned, as DSPy's optimizers return one.
+
+    Raises:
+        ArtifactError: if it has other predictors, or predictors of other signatures.
+    """
+    found = dict(module.named_predictors()) if isinstance(module, dspy.Module) else {}
+    learned = {path: DSPyPredictor(predictor, path) for path, predictor in found.items()}
+    state = ProgramState(
+        predictors={path: _compared(item, program) for path, item in learned.items()}
+    )
+    check_fits({path: item.spec for path, item in program.parts.items()}, state)
+    return state
+
+
+def _compared(found: DSPyPredictor, program: DSPyProgram) -> PredictorState:
+    """Return a predictor's state, with what its fields' descriptions differ in."""
+    state = found.state_of()
+    if found.path not in program.parts:
+        return state
+    declared = program.parts[found.path].declared.signature.fields
+    changed = {
+        name: said
+        for name, field in found.declared.signature.fields.items()
+        if name in declared
+        and (said := description(name, field)) != description(name, declared[name])
+    }
+    return state.replace(descriptions=changed)
+
+
 def _check(program: DSPyProgram, state: ProgramState) -> None:
     problem = ""
     if state.reduce is not None:
