@@ -46,6 +46,8 @@ def reply_in_form(turns: Sequence[str], values: Values) -> str:
 def _written(system: str, given: Mapping[str, str]) -> str:
     if "Outputs will be a JSON object" in system:
         return json.dumps(given)
+    if "<answer>" in system:
+        return "\n".join([f"<{name}>{value}</{name}>" for name, value in given.items()])
     shown = [f"[[ ## {name} ## ]]\n{value}" for name, value in given.items()]
     return "\n\n".join([*shown, "[[ ## completed ## ]]"])
 
@@ -99,6 +101,7 @@ class RecordingStub:
         self.values = values
         self.bodies: list[bytes] = []
         self.url = ""
+        self.unreadable = False  # whether replies in DSPy's chat format lack it
 
     def take(self) -> list[bytes]:
         """Return the bodies so far, and forget them."""
@@ -107,6 +110,8 @@ class RecordingStub:
 
     def reply(self, body: dict[str, Any]) -> str:
         turns = [_text(message["content"]) for message in body["messages"]]
+        if self.unreadable and "Outputs will be a JSON object" not in turns[0]:
+            return "I would rather not."
         return reply_in_form(turns, self.values)
 
 

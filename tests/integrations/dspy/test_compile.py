@@ -10,10 +10,7 @@ from helpers.dspy_programs import CASES, Case
 from helpers.dspy_stub import scripted_lm
 
 import lmpipe
-
-dspy = pytest.importorskip("dspy")
-
-from lmpipe.integrations.dspy import from_dspy  # noqa: E402 - after dspy was found
+from lmpipe.integrations.dspy import from_dspy
 
 EACH = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 OPTIMIZERS = {

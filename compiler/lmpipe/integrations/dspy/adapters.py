@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import types
 import weakref
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import dspy
+
+from lmpipe.integrations.dspy.subclasses import subclass_with
 
 # Those whose prefix depends on the signature and the demonstrations alone.
 _KNOWN = (dspy.ChatAdapter, dspy.JSONAdapter, dspy.XMLAdapter)
@@ -18,7 +18,7 @@ _MOST_PREFIXES = 64
 class RememberedPrefix:
     """What a copy of an adapter remembers: system turns, and turns of demonstrations.
 
-    It is mixed into a subclass of the adapter's own class; see `remembering`.
+    It is mixed into a subclass of the adapter's own class; see `subclass_with`.
     """
 
     _lmpipe_systems: weakref.WeakKeyDictionary[Any, str]
@@ -57,13 +57,10 @@ def remembering(adapter: Any) -> Any:
     return made
 
 
-@lru_cache(maxsize=len(_KNOWN))
-def _remembering_class(kind: type[dspy.Adapter]) -> type[dspy.Adapter]:
-    namespace = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    made: Any = types.new_class(
-        kind.__name__, (RememberedPrefix, kind), exec_body=lambda body: body.update(namespace)
-    )
-    # DSPy wraps these in every subclass anew, and would tell its callbacks of each call twice.
-    del made.format, made.parse
-    result: type[dspy.Adapter] = made
-    return result
+def _remembering_class(kind: Any) -> Any:
+    made = subclass_with(RememberedPrefix, kind)
+    for name in ("format", "parse"):
+        # DSPy wraps these in every subclass anew, and would tell its callbacks of each call twice.
+        if name in vars(made):
+            delattr(made, name)
+    return made

@@ -19,7 +19,7 @@ from lmpipe.lm.read_messages import read_messages, read_tools
 from lmpipe.lm.refusals import exceeds_context
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import check_calls, current_scope
-from lmpipe.modules.decoding import Decoding
+from lmpipe.modules.decoding import SAMPLE_TEMPERATURE, Decoding
 from lmpipe.settings import current_settings
 from lmpipe.state.program_state import PredictorState
 
@@ -111,16 +111,18 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
             check_calls(scope, label or lm.model)
             return [Request(lm, turns, None, scope.sample)], label
         settings = {**self.kwargs, **kwargs}
-        known = learned.state.decoding if learned is not None else {}
+        of_scope = dict(scope.decoding)
         changed = {
             name: value
             for name, value in settings.items()
             if value is not None
             and name not in NOT_SENT
             and name not in _OF_REQUEST
+            and name not in of_scope
             and self._given.get(name, _MISSING) != value
-            and known.get(name, _MISSING) != value
         }
+        if scope.sample and changed.get("temperature") == 0:
+            changed["temperature"] = SAMPLE_TEMPERATURE
         lm = self._run.asked.of(chosen, changed)
         tools = read_tools(settings.get("tools") or ())
         choice = _tool_choice(settings.get("tool_choice"))

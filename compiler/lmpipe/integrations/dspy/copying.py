@@ -14,7 +14,8 @@ from typing import Any
 import dspy
 
 from lmpipe.integrations.dspy.learned import LearnedPredictor
-from lmpipe.integrations.dspy.recorded import recorded_class
+from lmpipe.integrations.dspy.recorded import RecordedPredict
+from lmpipe.integrations.dspy.subclasses import subclass_with
 
 # Which objects may lead to predictors.
 _CONTAINERS = (list, tuple, dict)
@@ -97,7 +98,7 @@ def modules_inside(program: dspy.Module) -> list[dspy.Module]:
 
 
 def _predictor(declared: dspy.Predict, learned: LearnedPredictor) -> dspy.Predict:
-    made = object.__new__(recorded_class(type(declared)))
+    made = object.__new__(subclass_with(RecordedPredict, type(declared)))
     attributes = vars(made)
     attributes.update(vars(declared))
     for name in _LOGS:

@@ -41,7 +41,8 @@ class LearnedPredictor:
         pools: Pools,
     ) -> None:
         self.spec, self.state, self.path = spec, state, path
-        self.decoding = Decoding(state, path)
+        # DSPy's adapters pass on the settings of each call, the learned ones among them.
+        self.decoding = Decoding(state.replace(decoding={}), path)
         self.signature = changed_signature(declared.signature, state.told, state.descriptions)
         self.demos = [dspy_demo(spec, demo) for demo in state.demos]
         self.config = {**declared.config, **state.decoding}

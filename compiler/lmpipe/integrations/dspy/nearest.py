@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import types
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-
-import dspy
 
 from lmpipe.errors import ArtifactError
 
@@ -37,13 +33,3 @@ class NearestPredict:
             f"{self._lmpipe_learned.path} chooses demonstrations for each call, which DSPy cannot "
             "save: keep lmpipe's run folder, or compile with RandomSearch(retrieval_share=0)"
         )
-
-
-@lru_cache(maxsize=256)
-def nearest_class(kind: type[dspy.Predict]) -> type[dspy.Predict]:
-    """Make the subclass of a predictor's class that chooses demonstrations for each call."""
-    namespace = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    made: type[dspy.Predict] = types.new_class(
-        kind.__name__, (NearestPredict, kind), exec_body=lambda body: body.update(namespace)
-    )
-    return made

@@ -52,7 +52,8 @@ def from_dspy(module: dspy.Module, *, max_calls: int | None = None) -> DSPyProgr
         )
     if not isinstance(module, dspy.Module):
         raise ConfigError(f"from_dspy({module!r:.100}): give a dspy.Module")
-    return _program_class(type(module))(module, max_calls=max_calls)
+    kind: Any = type(module)
+    return _program_class(kind)(module, max_calls=max_calls)
 
 
 class DSPyProgram(Module):
@@ -127,7 +128,7 @@ class DSPyProgram(Module):
         return metric if theirs or not callable(metric) else dspy_metric(metric)
 
     def input_parameters(self) -> inspect.Signature:
-        """What a call takes: the parameters of the module's `forward`, or its signature's inputs."""
+        """What a call takes: the parameters of `forward`, or the inputs of the signature."""
         return _input_parameters(self.module)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -178,7 +179,7 @@ class DSPyProgram(Module):
         return copier.copy()
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Check the inputs where the module's `forward` takes any; DSPy only warns of wrong ones."""
+        """Check the inputs of a module of DSPy's own, which only warns of wrong ones."""
         expected = _declared_inputs(self.module)
         if expected is None or args:
             return
@@ -277,7 +278,7 @@ def _restored(module: dspy.Module, max_calls: int | None, state: ProgramState) -
 
 
 @lru_cache(maxsize=256)
-def _program_class(kind: type[dspy.Module]) -> type[DSPyProgram]:
+def _program_class(kind: Any) -> type[DSPyProgram]:
     """Make the class of programs of a module's class, which has its name."""
     namespace = {
         "__module__": DSPyProgram.__module__,

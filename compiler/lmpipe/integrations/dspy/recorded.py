@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 class RecordedPredict:
     """What a copy of a predictor does beside asking: it knows its state, and records its uses.
 
-    It is mixed into a subclass of the predictor's own class; see `recorded_class`.
+    It is mixed into a subclass of the predictor's own class; see `subclass_with`.
     """
 
     _lmpipe_learned: LearnedPredictor
@@ -57,13 +55,3 @@ class RecordedPredict:
             return {**kwargs, "lm": lm}
         demos = learned.demos_for(kwargs, run.scope.example, vector)
         return {**kwargs, "lm": lm, "demos": demos}
-
-
-@lru_cache(maxsize=256)
-def recorded_class(kind: type[dspy.Predict]) -> type[dspy.Predict]:
-    """Make the subclass of a predictor's class whose objects record their uses."""
-    namespace = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    made: type[dspy.Predict] = types.new_class(
-        kind.__name__, (RecordedPredict, kind), exec_body=lambda body: body.update(namespace)
-    )
-    return made

@@ -14,10 +14,11 @@ from lmpipe.errors import ArtifactError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.integrations.dspy.demos import demos_of
-from lmpipe.integrations.dspy.nearest import nearest_class
+from lmpipe.integrations.dspy.nearest import NearestPredict
 from lmpipe.integrations.dspy.predictor import DSPyPredictor
 from lmpipe.integrations.dspy.program import DSPyProgram, from_dspy
 from lmpipe.integrations.dspy.signatures import description
+from lmpipe.integrations.dspy.subclasses import subclass_with
 from lmpipe.modules.binding import check_fits
 from lmpipe.state.program_state import PredictorState, ProgramState
 
@@ -49,7 +50,7 @@ def to_dspy(state: ProgramState, module: dspy.Module) -> dspy.Module:
         if (model := state[path].lm) is not None:
             predictor.lm = dspy.LM(model)
         if state[path].retrieval is not None:
-            predictor.__class__ = nearest_class(type(predictor))
+            predictor.__class__ = subclass_with(NearestPredict, type(predictor))
             vars(predictor)["_lmpipe_learned"] = learned
     return made
 
