@@ -97,9 +97,8 @@ def never(args: Any, pred: Any) -> float:
 
 def own_lm(stub: RecordingStub) -> Any:
     module = dspy.ChainOfThought(Question)
-    module.set_lm(
-        dspy.LM("openai/other", api_base=stub.url, api_key="k", temperature=0.2, max_tokens=20)
-    )
+    settings = {"temperature": 0.2, "max_tokens": 20, "cache": False}
+    module.set_lm(dspy.LM("openai/other", api_base=stub.url, api_key="k", **settings))
     return module
 
 

@@ -98,7 +98,8 @@ def modules_inside(program: dspy.Module) -> list[dspy.Module]:
 
 
 def _predictor(declared: dspy.Predict, learned: LearnedPredictor) -> dspy.Predict:
-    made = object.__new__(subclass_with(RecordedPredict, type(declared)))
+    kind: Any = type(declared)
+    made: Any = object.__new__(subclass_with(RecordedPredict, kind))
     attributes = vars(made)
     attributes.update(vars(declared))
     for name in _LOGS:

@@ -50,7 +50,8 @@ def to_dspy(state: ProgramState, module: dspy.Module) -> dspy.Module:
         if (model := state[path].lm) is not None:
             predictor.lm = dspy.LM(model)
         if state[path].retrieval is not None:
-            predictor.__class__ = subclass_with(NearestPredict, type(predictor))
+            kind: Any = type(predictor)
+            predictor.__class__ = subclass_with(NearestPredict, kind)
             vars(predictor)["_lmpipe_learned"] = learned
     return made
 
