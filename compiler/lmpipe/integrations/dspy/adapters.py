@@ -57,6 +57,11 @@ def remembering(adapter: Any) -> Any:
     return made
 
 
+def remembers(adapter: Any, kind: type[dspy.Adapter]) -> bool:
+    """Whether it is a copy, made by `remembering`, of an adapter of exactly this class."""
+    return type(adapter) is _remembering_class(kind)
+
+
 def _remembering_class(kind: Any) -> Any:
     made = subclass_with(RememberedPrefix, kind)
     for name in ("format", "parse"):

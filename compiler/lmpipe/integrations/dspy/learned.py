@@ -10,6 +10,7 @@ import dspy
 
 from lmpipe.data.identity import ExampleIdentity
 from lmpipe.integrations.dspy.demos import dspy_demo, with_values
+from lmpipe.integrations.dspy.plain import PlainPrompt, plain_prompt
 from lmpipe.integrations.dspy.signatures import as_json, changed_signature
 from lmpipe.layouts import layout_named
 from lmpipe.modules.decoding import Decoding
@@ -46,7 +47,8 @@ class LearnedPredictor:
         self.signature = changed_signature(declared.signature, state.told, state.descriptions)
         self.demos = [dspy_demo(spec, demo) for demo in state.demos]
         self.config = {**declared.config, **state.decoding}
-        self._pools = pools
+        self._declared, self._pools = declared, pools
+        self._plain: tuple[Any, PlainPrompt | None] | None = None
 
     @cached_property
     def _withheld(self) -> Withheld:
@@ -63,6 +65,14 @@ class LearnedPredictor:
     def embeds(self) -> bool:
         """Whether each use asks an embedder first."""
         return self._neighbours is not None and self._neighbours.vectors is not None
+
+    def plain_prompt(self, adapter: Any) -> PlainPrompt | None:
+        """Return the last turn that the predictor writes, if it asks by texts alone."""
+        known = self._plain
+        if known is None or known[0] is not adapter:
+            made = plain_prompt(adapter, self._declared, self.signature, self.config)
+            known = self._plain = adapter, made
+        return known[1]
 
     def shown(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the inputs of a use as JSON values, with defaults filled in."""
