@@ -165,8 +165,11 @@ class CalledLM(PythonLM):
         return Reply(said, usage=Usage(words, len(said.split())), reasoning=thoughts or "")
 
     def _ask(self, messages: list[dict[str, Any]], settings: dict[str, Any]) -> list[Any]:
+        from dspy.clients._deprecation import adapter_message_call
+
         try:
-            outputs: list[Any] = self.asked(messages=messages, **settings)
+            with adapter_message_call(self.asked, messages):  # as DSPy's adapters ask it
+                outputs: list[Any] = self.asked(messages=messages, **settings)
         except dspy.DSPyError as error:
             raise LMRequestError(f"{self.model}: {error}", status=error.status) from error
         return outputs
