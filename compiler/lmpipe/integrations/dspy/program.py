@@ -286,4 +286,6 @@ def _program_class(kind: Any) -> type[DSPyProgram]:
         "__doc__": kind.__doc__,
     }
     base = DSPyProgram if getattr(kind, "aforward", None) is None else AsyncDSPyProgram
-    return type(kind.__name__, (base,), namespace)
+    made: type[DSPyProgram] = type(kind.__name__, (base,), namespace)
+    made._kinds_of_checks = 0  # DSPy's code has no checks of lmpipe, so that it need not be read
+    return made
