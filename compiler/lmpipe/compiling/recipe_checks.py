@@ -14,6 +14,7 @@ from lmpipe.modules.declared import declared_program
 from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Budget
 from lmpipe.optimize.engine.objectives import Objectives
+from lmpipe.optimize.engine.optimizer import check_optimizer
 from lmpipe.optimize.engine.race_rules import Racing
 from lmpipe.serving.spec import ServerSpec
 
@@ -32,11 +33,7 @@ def check_parts(recipe: Recipe) -> None:
     if not isinstance(recipe.racing, Racing | None):
         raise _wrong("racing", recipe.racing, "lmpipe.Racing(…) or None")
     Objectives.of(recipe.objectives)  # checks them
-    optimizer: Any = recipe.optimizer
-    if isinstance(optimizer, type):
-        raise _wrong("optimizer", optimizer, f"an instance, such as {optimizer.__name__}()")
-    if not isinstance(optimizer, str) and not callable(getattr(optimizer, "optimize", None)):
-        raise _wrong("optimizer", optimizer, "an optimizer or its name, such as 'gepa'")
+    check_optimizer("Recipe", "optimizer", recipe.optimizer, named=True)
     name: Any = recipe.name
     if not isinstance(name, str):
         raise _wrong("name", name, "text")

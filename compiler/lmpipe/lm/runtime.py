@@ -16,9 +16,9 @@ from lmpipe.lm.accounting import account, note_failed
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.concurrency.joined import Joined
 from lmpipe.lm.history import CallHistory
-from lmpipe.lm.lessons import Lessons
 from lmpipe.lm.listener import tell
 from lmpipe.lm.lm import LM
+from lmpipe.lm.model_knowledge import ModelKnowledge
 from lmpipe.lm.observed_calls import observed_call, telling_retries
 from lmpipe.lm.observing import listening
 from lmpipe.lm.providers import fetch_weights, source_of
@@ -68,7 +68,7 @@ class Runtime:
             max_in_flight=max_in_flight, retry=self._retry, on_retry=on_retry
         )
         self._store = store
-        self._lessons = Lessons(store)
+        self._knowledge = ModelKnowledge(store)
 
     @property
     def store(self) -> ReplyStore | None:
@@ -79,7 +79,7 @@ class Runtime:
     def store(self, store: ReplyStore | None) -> None:
         if store is not self._store:
             self._store = store
-            self._lessons = Lessons(store)  # a replay knows what its own store knows
+            self._knowledge = ModelKnowledge(store)  # a replay knows what its own store knows
 
     def complete(
         self,
@@ -108,7 +108,7 @@ class Runtime:
     ) -> Reply:
         loop.check_not_on_loop()
         check_deadline()
-        request = self._lessons.apply(request)
+        request = self._knowledge.apply(request)
         key = request.key(source_of(request.lm))
         reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
@@ -147,7 +147,7 @@ class Runtime:
     ) -> Reply:
         check_deadline()
         await fetch_weights(request.lm)
-        request = self._lessons.apply(request)
+        request = self._knowledge.apply(request)
         key = request.key(source_of(request.lm))
         reply, started = self._get(key, request), time.perf_counter()
         if reply is None:
@@ -177,7 +177,7 @@ class Runtime:
             await fetch_weights(requests[0].lm)
         started = time.perf_counter()
         while True:
-            requests = [self._lessons.apply(request) for request in requests]
+            requests = [self._knowledge.apply(request) for request in requests]
             keys = [request.key(source_of(request.lm)) for request in requests]
             wanted = dict(zip(keys, requests, strict=True))
             stored = self._stored(wanted)
@@ -191,7 +191,7 @@ class Runtime:
                 first = next(iter(missing.values()))
                 if error.guess:
                     break  # one by one, so that one request tries it
-                if self._lessons.change(first, error) is None:
+                if self._knowledge.change(first, error) is None:
                     raise
 
         async def answer(key: str, request: Request) -> Reply:
@@ -257,7 +257,7 @@ class Runtime:
             on_retry=self._on_retry,
             servers=servers,
         )
-        runtime._lessons = self._lessons
+        runtime._knowledge = self._knowledge
         runtime.history = self.history
         runtime.pure_tools = self.pure_tools
         return runtime
@@ -306,7 +306,7 @@ class Runtime:
                     key, request, on_text, on_retry, look_again=look_again
                 )
             except LMRequestError as error:
-                changed = self._lessons.change(request, error)
+                changed = self._knowledge.change(request, error)
                 if changed is None:
                     raise
                 if error.guess:
@@ -316,7 +316,7 @@ class Runtime:
                 key = request.key(source_of(request.lm))
             else:
                 if guessed is not None:
-                    self._lessons.learn(*guessed)
+                    self._knowledge.learn(*guessed)
                 return key, request, reply
 
     async def _fresh_once(

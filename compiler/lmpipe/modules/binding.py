@@ -217,7 +217,7 @@ def check_fits(specs: Mapping[str, SignatureSpec], state: ProgramState) -> None:
             if path in learned and learned[path].schema_hash != spec.schema_hash
         ],
         *[
-            f"  {path}: in the state, a description of {name!r}, which is no field of {spec}"
+            f"  {path}: in the state, a description of {name!r}, but {spec} has no such field"
             for path, spec in specs.items()
             if path in learned and learned[path].descriptions
             for name in sorted(learned[path].descriptions.keys() - {f.name for f in spec.fields})

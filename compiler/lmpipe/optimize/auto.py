@@ -12,7 +12,7 @@ from lmpipe.optimize.auto_combinations import combinations
 from lmpipe.optimize.auto_proposer import TRIAL_ASKS, TRIAL_RUNS, try_proposer
 from lmpipe.optimize.auto_stages import Stages, worth_of
 from lmpipe.optimize.edit_search import EditSearch
-from lmpipe.optimize.engine.optimizer import Cost, Effort, Optimizer, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, Effort, Optimizer, Sizes, check_optimizer
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.finetune import BootstrapFinetune
 from lmpipe.optimize.gepa import GEPA
@@ -78,7 +78,7 @@ class Auto:
             none.
 
     Raises:
-        RecipeError: if the effort has an unknown name.
+        RecipeError: if the effort has an unknown name, or `weights` is not an optimizer.
     """
 
     effort: Effort | None = None
@@ -88,6 +88,8 @@ class Auto:
     def __post_init__(self) -> None:
         if self.effort is not None:
             check_choice("Auto", "effort", self.effort, get_args(Effort), error=RecipeError)
+        if self.weights is not None:
+            check_optimizer("Auto", "weights", self.weights)
 
     async def optimize(self, task: Task) -> ProgramState:
         if not task.scored:

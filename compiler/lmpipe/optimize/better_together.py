@@ -7,7 +7,7 @@ from typing import Any
 
 from lmpipe.errors import RecipeError
 from lmpipe.optimize.chain import Chain
-from lmpipe.optimize.engine.optimizer import Cost, Optimizer, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, Optimizer, Sizes, check_optimizer
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.finetune import BootstrapFinetune
 from lmpipe.optimize.knn_few_shot import KNNFewShot
@@ -32,7 +32,7 @@ class BetterTogether:
         order: the stages, `p` for the prompt and `w` for the weights.
 
     Raises:
-        RecipeError: if the order is empty or has other letters.
+        RecipeError: if the order is empty or has other letters, or a part is not an optimizer.
     """
 
     prompt: Optimizer = field(default_factory=KNNFewShot)
@@ -41,6 +41,8 @@ class BetterTogether:
     name: str = "better-together"
 
     def __post_init__(self) -> None:
+        check_optimizer("BetterTogether", "prompt", self.prompt)
+        check_optimizer("BetterTogether", "weights", self.weights)
         if not self.order or set(self.order) - {"p", "w"}:
             raise RecipeError(
                 f"BetterTogether(order={self.order!r}): order must be letters, p for the prompt "

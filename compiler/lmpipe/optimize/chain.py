@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmpipe.errors import RecipeError
-from lmpipe.optimize.engine.optimizer import Cost, Optimizer, Sizes
+from lmpipe.optimize.engine.optimizer import Cost, Optimizer, Sizes, check_optimizer
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.layout_search import LayoutSearch
 from lmpipe.optimize.random_search import RandomSearch
@@ -29,7 +29,8 @@ class Chain:
         stages: the optimizers, in order.
 
     Raises:
-        RecipeError: if there are no stages, or a stage that makes an ensemble is not the last.
+        RecipeError: if there are no stages, one is not an optimizer, or one that makes an ensemble
+            is not the last.
     """
 
     stages: tuple[Optimizer, ...] = (LayoutSearch(), RandomSearch())
@@ -38,6 +39,8 @@ class Chain:
     def __post_init__(self) -> None:
         if not self.stages:
             raise RecipeError("Chain(stages=()): needs one optimizer or more")
+        for stage in self.stages:
+            check_optimizer("Chain", "stages", stage)
         for stage in self.stages[:-1]:
             if stage.cost(Sizes(1, 1)).per_result > 1:
                 raise RecipeError(

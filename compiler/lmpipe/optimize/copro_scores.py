@@ -10,6 +10,7 @@ from statistics import fmean
 from lmpipe.evaluation.results import Row
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.proposer_text import describe_tried, with_instruction
+from lmpipe.optimize.shared.training_runs import TrainingRuns
 from lmpipe.state.program_state import ProgramState
 
 
@@ -31,17 +32,16 @@ class TrainingScores:
     rng: random.Random
     best: ProgramState
     sample: list[int] = field(default_factory=list)
-    _rows: dict[ProgramState, dict[int, Row]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.size = min(self.size, len(self.task.train))
+        self._runs = TrainingRuns(self.task)
 
     async def draw(self) -> list[Row]:
         """Draw another sample; return the rows of the best state on it that score below 1."""
         self.sample = self.rng.sample(range(len(self.task.train)), self.size)
-        await self._run([self.best], self.sample)
-        rows = self._rows[self.best]
-        return [rows[index] for index in self.sample if rows[index].score.value < 1]
+        rows = await self._run([self.best], self.sample)
+        return [row for row in rows if row.score.value < 1]
 
     async def better(self, states: Sequence[ProgramState]) -> list[ProgramState]:
         """Run states on the first part of the sample; return those that do better than the best."""
@@ -69,9 +69,9 @@ class TrainingScores:
         It is the best one's score and the lead over it on the examples that both were run on, or
         the state's own mean if there are few of these.
         """
-        if not (rows := self._rows.get(state)):
+        if not (rows := self._runs.known(state)):
             return None
-        best = self._rows[self.best]
+        best = self._runs.known(self.best)
         shared = [index for index in best if index in rows]
         if len(shared) < _parts(self.size)[0]:
             return self._mean(state, list(rows))
@@ -81,26 +81,17 @@ class TrainingScores:
     def leaders(self, count: int) -> list[ProgramState]:
         """Return the best, and the next best that were run on a whole sample, newer ones first."""
         found = {self.best: 2.0}
-        for state, rows in reversed(self._rows.items()):
-            if len(rows) >= self.size and (score := self.estimate(state)) is not None:
+        for state in reversed(self._runs.states):
+            whole = len(self._runs.known(state)) >= self.size
+            if whole and (score := self.estimate(state)) is not None:
                 found.setdefault(state, score)
         return sorted(found, key=lambda state: -found[state])[:count]
 
-    async def _run(self, states: Sequence[ProgramState], positions: Sequence[int]) -> None:
-        known = [self._rows.setdefault(state, {}) for state in states]
-        missing = [
-            (state, index)
-            for state, rows in zip(states, known, strict=True)
-            for index in positions
-            if index not in rows
-        ]
-        if missing:
-            pairs = [(state, self.task.train[index]) for state, index in missing]
-            for (state, index), row in zip(missing, await self.task.trials(pairs), strict=True):
-                self._rows[state][index] = row
+    async def _run(self, states: Sequence[ProgramState], positions: Sequence[int]) -> list[Row]:
+        return await self._runs.rows([(state, index) for state in states for index in positions])
 
     def _mean(self, state: ProgramState, positions: Sequence[int]) -> float:
-        rows = self._rows[state]
+        rows = self._runs.known(state)
         return fmean(rows[index].score.value for index in positions) if positions else 0.0
 
 

@@ -8,7 +8,13 @@ from typing import Any
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_choice
 from lmpipe.modules.voting import REDUCERS
-from lmpipe.optimize.engine.optimizer import Cost, Optimizer, Sizes, check_settings
+from lmpipe.optimize.engine.optimizer import (
+    Cost,
+    Optimizer,
+    Sizes,
+    check_optimizer,
+    check_settings,
+)
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.random_search import RandomSearch
 from lmpipe.state.program_state import ProgramState, ensemble_state
@@ -33,7 +39,8 @@ class Ensemble:
         reduce: how their predictions become one: `majority` or `per_field`.
 
     Raises:
-        RecipeError: if the size or reduce function is not valid, or the search makes ensembles.
+        RecipeError: if the size, the reduce function or the search is not valid, or the search
+            makes ensembles.
     """
 
     search: Optimizer = field(default_factory=RandomSearch)
@@ -44,6 +51,7 @@ class Ensemble:
     def __post_init__(self) -> None:
         check_settings(self, "size", minimum=2, integer=True)
         check_choice("Ensemble", "reduce", self.reduce, tuple(REDUCERS), error=RecipeError)
+        check_optimizer("Ensemble", "search", self.search)
         if self.search.cost(Sizes(1, 1)).per_result > 1:
             raise RecipeError(
                 f"Ensemble(search={self.search}): the search makes ensembles itself; use one that "

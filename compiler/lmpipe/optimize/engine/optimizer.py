@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_fields
+from lmpipe.foundation.shorten import short_repr
 from lmpipe.state.program_state import ProgramState
 from lmpipe.weights.settings import TrainingSettings
 
@@ -104,6 +105,29 @@ class Optimizer(Protocol):
     def settings(self) -> dict[str, Any]:
         """The settings of this optimizer, as JSON."""
         ...
+
+
+def check_optimizer(owner: str, name: str, value: object, *, named: bool = False) -> None:
+    """Check that what a user gave is an optimizer.
+
+    Args:
+        owner: what takes the optimizer, such as a class; for the message.
+        name: the parameter's name; for the message.
+        value: what the user gave.
+        named: whether the name of an optimizer would do too.
+
+    Raises:
+        RecipeError: if it is not; the message shows what to write.
+    """
+    if (named and isinstance(value, str)) or (
+        not isinstance(value, type) and callable(getattr(value, "optimize", None))
+    ):
+        return
+    if isinstance(value, type):
+        needed = f"an instance, such as {value.__name__}()"
+    else:
+        needed = f"an optimizer{' or its name' * named}, such as lmpipe.RandomSearch()"
+    raise RecipeError(f"{owner}({name}={short_repr(value)}): {name} must be {needed}")
 
 
 class DataclassSettings:

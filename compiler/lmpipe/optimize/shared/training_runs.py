@@ -25,6 +25,11 @@ class TrainingRuns:
         """Return the rows of a state so far, by the position of their examples."""
         return self._rows.get(state, {})
 
+    @property
+    def states(self) -> list[ProgramState]:
+        """The states that were run, in the order of their first runs."""
+        return list(self._rows)
+
     def latest(self, states: Sequence[ProgramState], index: int) -> Row | None:
         """Return the row on an example of the last of some states that was run on it."""
         rows = (self.known(state).get(index) for state in reversed(states))

@@ -27,7 +27,7 @@ _MOST_LMS = 256
 _Model = tuple[str, str | None, bool]
 
 
-class Lessons:
+class ModelKnowledge:
     """What the models of one store of replies take, as their servers said.
 
     The store keeps it beside the replies, so that another process, or a replay, makes the same
