@@ -121,3 +121,17 @@ def test_optimizers_that_learn_no_state_are_refused() -> None:
 def test_what_is_no_optimizer_is_refused() -> None:
     with pytest.raises(RecipeError, match="give an optimizer of DSPy"):
         DSPyOptimizer(from_dspy(CASE.make()))
+
+
+def test_an_optimizer_is_chosen_by_its_name(tmp_path: Path) -> None:
+    student = scripted_lm(CASE.values)
+    made = recipe("dspy.BootstrapFewShot", student=student)
+    run = lmpipe.compile(made, runs=tmp_path)
+    assert run.candidates[-1].name == "dspy.BootstrapFewShot"
+    assert len(run.state["predict"].demos) > 0
+
+
+def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
+    made = recipe("dspy.MIPRO3", student=scripted_lm(CASE.values))
+    with pytest.raises(RecipeError, match="DSPy has no optimizer 'MIPRO3'"):
+        lmpipe.compile(made, runs=tmp_path)
