@@ -98,8 +98,9 @@ def test_a_file_reads_what_lies_beside_it_and_reaches_no_network(tmp_path: Path)
     (tmp_path / "beside.py").write_text("TEXT = 'Answer.'\n")
     path = tmp_path / "program.py"
     path.write_text(
-        "import urllib.request\nimport dspy\nfrom beside import TEXT\n"
-        "assert TEXT\nprogram = dspy.Predict('q -> a')\n"
+        "import urllib.request\nimport dspy\nfrom pathlib import Path\n"
+        "from beside import TEXT\n"
+        "assert TEXT in Path(__file__).with_name('beside.py').read_text()\nprogram = dspy.Predict('q -> a')\n"
         "urllib.request.urlopen('http://example.com')\n"
     )
     [problem] = prove(path, migrate(path.read_text()).source).problems
