@@ -100,7 +100,8 @@ def test_a_file_reads_what_lies_beside_it_and_reaches_no_network(tmp_path: Path)
     path.write_text(
         "import urllib.request\nimport dspy\nfrom pathlib import Path\n"
         "from beside import TEXT\n"
-        "assert TEXT in Path(__file__).with_name('beside.py').read_text()\nprogram = dspy.Predict('q -> a')\n"
+        "assert TEXT in Path(__file__).with_name('beside.py').read_text()\n"
+        "program = dspy.Predict('q -> a')\n"
         "urllib.request.urlopen('http://example.com')\n"
     )
     [problem] = prove(path, migrate(path.read_text()).source).problems
