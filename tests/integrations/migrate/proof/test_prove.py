@@ -149,3 +149,30 @@ class Rag(dspy.Module):
     proof = prove(path, migrate(path.read_text()).source)
     assert not proof.problems
     assert proof.compared == {"Rag()": 1}
+
+
+def test_replies_keep_the_bounds_of_fields(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(
+        """
+import dspy
+import pydantic
+
+
+class Part(pydantic.BaseModel):
+    count: int = pydantic.Field(ge=10)
+    code: str = pydantic.Field(max_length=4)
+
+
+class Read(dspy.Signature):
+    year: int = dspy.InputField(ge=1900)
+    stars: float = dspy.OutputField(lt=0.2)
+    parts: list[Part] = dspy.OutputField(min_length=2)
+
+
+read = dspy.Predict(Read)
+"""
+    )
+    proof = prove(path, migrate(path.read_text()).source)
+    assert not proof.problems
+    assert proof.compared == {"read": 1}
