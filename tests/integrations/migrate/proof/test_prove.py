@@ -176,3 +176,14 @@ read = dspy.Predict(Read)
     proof = prove(path, migrate(path.read_text()).source)
     assert not proof.problems
     assert proof.compared == {"read": 1}
+
+
+def test_without_dspy_only_the_new_file_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmpipe.integrations.migrate.proof.prove.find_spec", lambda name: None)
+    path = tmp_path / "program.py"
+    path.write_text("import dspy\nanswer = dspy.Predict('q -> a')\n")
+    proof = prove(path, migrate(path.read_text()).source)
+    assert proof.sentence() == "runs: answer; not compared with DSPy, which is not installed"
+    assert not proof.problems

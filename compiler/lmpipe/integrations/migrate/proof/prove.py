@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def prove(original: Path, migrated: str) -> Proof:
 def prove_all(pairs: Sequence[tuple[Path, str]]) -> list[Proof]:
     """`prove` for several files, in one process for each framework."""
     originals = [original.resolve() for original, _ in pairs]
-    has_dspy = importlib.util.find_spec("dspy") is not None
+    has_dspy = find_spec("dspy") is not None
     with tempfile.TemporaryDirectory() as folder:
         copies = []
         for number, (original, migrated) in enumerate(pairs):
