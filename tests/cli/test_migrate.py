@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,12 @@ def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
     result = run(tmp_path / "none.py")
     assert result.exit_code == 2
     assert "cannot be read as Python source" in result.output
+
+
+def test_it_says_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "libcst", None)
+    monkeypatch.delitem(sys.modules, "lmpipe.integrations.migrate.migration", raising=False)
+    result = run(file, "--no-run")
+    assert result.exit_code == 2
+    assert "pip install 'lmpipe[migrate]'" in result.output
+    assert not file.with_name("program_lmpipe.py").exists()

@@ -58,6 +58,15 @@ def test_uses_of_a_predictor_become_examples(file: str, mapping: str) -> None:
     assert all(row["request"].startswith("Which ") for row in rows)
     assert all(list(row.inputs) == ["request"] for row in rows)
     assert {row["topic"] for row in rows} == {"rivers", "lakes"}
+    assert {tuple(row) for row in rows} == {("request", "topic")}
+
+
+def test_a_field_of_the_program_is_not_that_of_a_predictor() -> None:
+    mapping = tomllib.loads((FILES / "langsmith.toml").read_text())
+    request = mapping["predictors"]["choose_topic"]["inputs"].pop("request")
+    mapping["predictors"]["choose_topic"]["inputs"]["question"] = request | {"pattern": "T"}
+    rows = lmpipe.import_examples(FILES / "langsmith.jsonl", mapping=mapping)
+    assert {row["question"] for row in rows} == set(RIGHT)
 
 
 def test_disliked_runs_are_kept_with_their_thumb_if_asked() -> None:

@@ -328,3 +328,25 @@ def test_a_file_that_is_not_python_is_refused_with_its_line() -> None:
 def test_a_file_without_dspy_is_refused() -> None:
     with pytest.raises(InputError, match="does not use dspy"):
         migrate("x = 1\n", name="app.py")
+
+
+def test_a_name_that_is_given_many_values_made_of_itself_is_followed_in_no_time() -> None:
+    values = "".join(f"x = x.f(x)[{number}]\n" for number in range(60))
+    assert migrated(f"{values}x['a']\n") == f"{values}x['a']\n"
+
+
+def test_a_parameter_is_not_the_variable_of_the_file() -> None:
+    source = migrated(
+        """
+        result = dspy.Predict("q -> a")(q=1)
+
+        def show(result):
+            return result["a"]
+        """
+    )
+    assert 'return result["a"]' in source
+
+
+def test_a_class_may_have_a_base_of_its_name() -> None:
+    source = "from elsewhere import Foo\n\nclass Foo(Foo):\n    pass\n\nFoo()\n"
+    assert migrated(source) == source

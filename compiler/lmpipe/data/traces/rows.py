@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from lmpipe.data.traces.mapping import FieldSource, SpanSource, TraceMapping
+from lmpipe.data.traces.mapping import FeedbackSource, FieldSource, SpanSource, TraceMapping
 from lmpipe.data.traces.span import Feedback, Span
 from lmpipe.errors import DataError
 
@@ -94,14 +94,17 @@ def _row(
     """Make the row of a span; a text says why there is none."""
     if span.failed or span.output is None:
         return "failed"
-    source = _source(mapping, predictor)
+    source, corrections = _source(mapping, predictor), mapping.feedback.corrections
     row = _fields(span, {**source.inputs, **source.outputs})
     if predictor is None:
         for entry in mapping.predictors.values():
             for part in _chosen(trace, entry, all_of_them=False):
                 if not part.failed:
-                    row |= _fields(part, {**entry.inputs, **entry.outputs})
-    return _judged(row, _feedback(span, trace), mapping, span)
+                    # The program's own fields stay where a predictor has one of the same name.
+                    row = row | _fields(part, {**entry.inputs, **entry.outputs}) | row
+    else:  # what is right for the whole run says nothing about a step with other outputs
+        corrections = {name: said for name, said in corrections.items() if name in source.outputs}
+    return _judged(row, _feedback(span, trace), mapping.feedback, corrections, span)
 
 
 def _fields(span: Span, sources: Mapping[str, FieldSource]) -> dict[str, Any]:
@@ -128,13 +131,14 @@ def _feedback(span: Span, trace: Sequence[Span]) -> dict[str, Feedback]:
 
 
 def _judged(
-    row: dict[str, Any], said: Mapping[str, Feedback], mapping: TraceMapping, span: Span
+    row: dict[str, Any],
+    said: Mapping[str, Feedback],
+    source: FeedbackSource,
+    corrections: Mapping[str, str],
+    span: Span,
 ) -> dict[str, Any] | str:
     """Correct a row by feedback; a text says why it is left out."""
-    source = mapping.feedback
-    corrected = {
-        output: said[name].value for output, name in source.corrections.items() if name in said
-    }
+    corrected = {output: said[name].value for output, name in corrections.items() if name in said}
     thumb = said.get(source.thumb) if source.thumb else None
     try:
         good = None if thumb is None or thumb.value is None else thumb.is_good()

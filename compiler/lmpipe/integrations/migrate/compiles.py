@@ -17,8 +17,6 @@ from lmpipe.integrations.migrate.arguments import (
 from lmpipe.integrations.migrate.optimizers import DROPPED, OPTIMIZERS, RECIPE
 from lmpipe.integrations.migrate.work import Work
 
-Named = list[tuple[str, cst.Arg]]
-
 
 def rewrite_optimizer(
     work: Work, original: cst.Call, updated: cst.Call, name: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, ParentNodeProvider, QualifiedNameProvider
@@ -57,7 +57,9 @@ _CALLED: dict[Kind, Kind] = {
 }
 _ITEM: dict[Kind, Kind] = {"predictors": "predictor", "results": "result"}
 _LIST: dict[Kind, Kind] = {item: plural for plural, item in _ITEM.items()}
-_LONGEST = 12  # assignments that are followed from one name to another
+
+# A kind, and the call of DSPy's class that made the value, if it is known.
+Found: TypeAlias = tuple[Kind | None, cst.CSTNode | None]
 
 # The packages that DSPy's public names are in, besides `dspy` itself.
 _PACKAGES = (
@@ -94,10 +96,11 @@ class Kinds:
     def __init__(self, wrapper: MetadataWrapper) -> None:
         self._qualified = wrapper.resolve(QualifiedNameProvider)
         self._parents: Mapping[cst.CSTNode, cst.CSTNode] = wrapper.resolve(ParentNodeProvider)
-        self.functions: dict[str, cst.FunctionDef] = {}
         self.classes: dict[str, cst.ClassDef] = {}
         self._values: dict[tuple[cst.CSTNode, str], list[tuple[cst.BaseExpression, bool]]]
         self._values = defaultdict(list)
+        # The names that are being looked up, which may be assigned in terms of themselves.
+        self._open: set[tuple[cst.CSTNode, str]] = set()
         wrapper.module.visit(_Assignments(self))
 
     def name_of(self, node: cst.CSTNode) -> str:
@@ -135,11 +138,11 @@ class Kinds:
 
     def of(self, node: cst.BaseExpression) -> Kind | None:
         """Return the kind of an expression, or None."""
-        return self._of(node, 0)[0]
+        return self._of(node)[0]
 
     def made_by(self, node: cst.BaseExpression) -> cst.Call | None:
         """Return the call of DSPy's class that made the value of an expression."""
-        made = self._of(node, 0)[1]
+        made = self._of(node)[1]
         return made if isinstance(made, cst.Call) else None
 
     def _scope(self, node: cst.CSTNode, text: str) -> cst.CSTNode:
@@ -148,34 +151,32 @@ class Kinds:
         assert scope is not None
         return scope
 
-    def _of(self, node: cst.BaseExpression, depth: int) -> tuple[Kind | None, cst.CSTNode | None]:
-        if depth > _LONGEST:
-            return None, None
+    def _of(self, node: cst.BaseExpression) -> Found:
         match node:
             case cst.Await(expression=inner):
-                return self._of(inner, depth + 1)
+                return self._of(inner)
             case cst.Call():
-                return self._of_call(node, depth)
+                return self._of_call(node)
             case cst.Subscript(value=value):
-                return self._item(self._of(value, depth + 1)[0])
+                return self._item(self._of(value)[0])
             case cst.ListComp(elt=element):
-                return self._list(element, depth)
+                return self._list(element)
             case cst.List(elements=[cst.BaseElement(value=element), *_]):
-                return self._list(element, depth)
+                return self._list(element)
             case cst.Tuple(elements=[cst.BaseElement(value=element), *_]):
-                return self._list(element, depth)
+                return self._list(element)
             case cst.Dict(elements=[cst.DictElement(value=element), *_]):
-                return self._list(element, depth)
+                return self._list(element)
             case cst.Name() | cst.Attribute():
-                return self._of_name(node, depth)
+                return self._of_name(node)
         return None, None
 
-    def _of_call(self, node: cst.Call, depth: int) -> tuple[Kind | None, cst.CSTNode | None]:
+    def _of_call(self, node: cst.Call) -> Found:
         if made := _MADE_BY.get(self.name_of(node.func)):
             return made, node
         function = node.func
         if isinstance(function, cst.Attribute):
-            owner, method = self._of(function.value, depth + 1), function.attr.value
+            owner, method = self._of(function.value), function.attr.value
             if owner[0] == "optimizer" and method == "compile":
                 return "predictor", None
             if method in ("deepcopy", "reset_copy", "with_inputs", "copy", "without"):
@@ -186,38 +187,58 @@ class Kinds:
                 return "results", None
             if owner[0] == "predictors" and method == "values":
                 return owner
-        called = self._of(function, depth + 1)[0]
+        called = self._of(function)[0]
         return (_CALLED.get(called) if called else None), None
 
-    def _of_name(
-        self, node: cst.Name | cst.Attribute, depth: int
-    ) -> tuple[Kind | None, cst.CSTNode | None]:
+    def _of_name(self, node: cst.Name | cst.Attribute) -> Found:
         text = _text(node)
         if not text:
             return None, None
         scope: cst.CSTNode | None = self._scope(node, text)
         module = self.around(node, cst.Module)
         while scope is not None:
-            for value, item in self._values.get((scope, text), ()):
-                found = self._of(value, depth + 1)
-                if found[0] is not None:
-                    return self._item(found[0]) if item else found
-            scope = None if scope is module else self.around(scope, cst.FunctionDef, cst.Module)
-        if isinstance(node, cst.Name) and node.value in self.classes:
-            return self._of_class(self.classes[node.value], depth), None
+            found = self._assigned(scope, text)
+            if found[0] is not None:
+                return found
+            if scope is module or (isinstance(scope, cst.FunctionDef) and text in _params(scope)):
+                break
+            scope = self.around(scope, cst.FunctionDef, cst.Module)
+        if isinstance(node, cst.Name) and node.value in self.classes and scope is module:
+            return self._of_class(self.classes[node.value]), None
         return None, None
 
-    def _of_class(self, node: cst.ClassDef, depth: int) -> Kind | None:
-        for base in node.bases:
-            if self.name_of(base.value) == "Module":
-                return "program class"
-            if self._of(base.value, depth + 1)[0] == "program class":
-                return "program class"
-        return None
+    def _assigned(self, scope: cst.CSTNode, text: str) -> Found:
+        """The kind of what a name is given in a scope: the first of its values that has one."""
+        if (scope, text) in self._open:
+            return None, None
+        self._open.add((scope, text))
+        try:
+            for value, item in self._values.get((scope, text), ()):
+                found = self._of(value)
+                if found[0] is not None:
+                    return self._item(found[0]) if item else found
+            return None, None
+        finally:
+            self._open.remove((scope, text))
+
+    def _of_class(self, node: cst.ClassDef) -> Kind | None:
+        key = node, node.name.value
+        if key in self._open:  # a class whose base has its name
+            return None
+        self._open.add(key)
+        try:
+            bases = [base.value for base in node.bases]
+            found = any(
+                self.name_of(base) == "Module" or self._of(base)[0] == "program class"
+                for base in bases
+            )
+            return "program class" if found else None
+        finally:
+            self._open.remove(key)
 
     def is_program(self, node: cst.ClassDef) -> bool:
         """Whether a class is a `dspy.Module`."""
-        return self._of_class(node, 0) == "program class"
+        return self._of_class(node) == "program class"
 
     def is_signature(self, node: cst.ClassDef) -> bool:
         """Whether a class is a `dspy.Signature`."""
@@ -233,18 +254,16 @@ class Kinds:
             for name in names
         )
 
-    def _item(self, kind: Kind | None) -> tuple[Kind | None, cst.CSTNode | None]:
+    def _item(self, kind: Kind | None) -> Found:
         return (_ITEM.get(kind) if kind else None), None
 
-    def _list(
-        self, element: cst.BaseExpression, depth: int
-    ) -> tuple[Kind | None, cst.CSTNode | None]:
-        kind = self._of(element, depth + 1)[0]
+    def _list(self, element: cst.BaseExpression) -> Found:
+        kind = self._of(element)[0]
         return (_LIST.get(kind) if kind else None), None
 
 
 class _Assignments(cst.CSTVisitor):
-    """Notes the assignments, loops, functions and classes of a file."""
+    """Notes the assignments, loops and classes of a file."""
 
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
@@ -275,11 +294,14 @@ class _Assignments(cst.CSTVisitor):
             return
         self._kinds.add(target, values, item=True)
 
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
-        self._kinds.functions.setdefault(node.name.value, node)
-
     def visit_ClassDef(self, node: cst.ClassDef) -> None:
         self._kinds.classes.setdefault(node.name.value, node)
+
+
+def _params(function: cst.FunctionDef) -> set[str]:
+    """The names of the parameters of a function."""
+    declared = function.params
+    return {param.name.value for param in (*declared.params, *declared.kwonly_params)}
 
 
 def _is_path(node: cst.CSTNode) -> bool:

@@ -242,7 +242,7 @@ class Rewriter(ImportRewriter):
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
     ) -> cst.SimpleStatementLine:
         if len(original_node.body) == 1:
-            statement = self._statement(original_node.body[0])
+            statement = self._statement(original_node.body[0], updated_node.body[:1])
             if statement is not None:
                 updated_node = updated_node.with_changes(body=[statement])
         if not updated_node.body:
@@ -250,7 +250,9 @@ class Rewriter(ImportRewriter):
             self.remove(updated_node)
         return self._with_comments(original_node, updated_node)
 
-    def _statement(self, node: cst.BaseSmallStatement) -> cst.BaseSmallStatement | None:
+    def _statement(
+        self, node: cst.BaseSmallStatement, updated: Sequence[cst.BaseSmallStatement]
+    ) -> cst.BaseSmallStatement | None:
         """Rewrite a statement that changes a program or a history into one that makes another."""
         if not isinstance(node, cst.Expr) or not isinstance(node.value, cst.Call):
             return None
@@ -259,14 +261,14 @@ class Rewriter(ImportRewriter):
             return None
         owner, method = function.value, function.attr.value
         if method == "load" and self.work.kinds.of(owner) == "predictor":
-            return self._load(node, owner, args[0].value)
+            return self._load(node, owner, _argument(updated[0]))
         if (
             method == "append"
             and isinstance(owner, cst.Attribute)
             and owner.attr.value == "messages"
             and self.work.kinds.of(owner.value) == "history"
         ):
-            return self._append(node, owner.value, args[0].value)
+            return self._append(node, owner.value, _argument(updated[0]))
         return None
 
     def _load(
@@ -288,9 +290,7 @@ class Rewriter(ImportRewriter):
             self.work.leave(node, "a History is frozen: history = history.add(turn)")
             return None
         self.work.wrote(node, "History")
-        rewritten = turn.visit(Rewriter(self.work, self.kept))
-        assert isinstance(rewritten, cst.BaseExpression)
-        longer = parsed("HISTORY.add(TURN)", HISTORY=history, TURN=rewritten)
+        longer = parsed("HISTORY.add(TURN)", HISTORY=history, TURN=turn)
         return cst.Assign([cst.AssignTarget(history)], longer)  # type: ignore[arg-type]
 
     def _may_assign(self, target: cst.BaseExpression) -> bool:
@@ -347,6 +347,12 @@ _CALLED_NAMES = {
     *("Prediction", "Evaluate", "Retrieve", "Embeddings", "Embedder", "asyncify", "syncify"),
     *("evaluate.answer_exact_match", "evaluate.SemanticF1"),
 }
+
+
+def _argument(statement: cst.BaseSmallStatement) -> cst.BaseExpression:
+    """The first argument of a statement that is a call."""
+    call = cst.ensure_type(cst.ensure_type(statement, cst.Expr).value, cst.Call)
+    return call.args[0].value
 
 
 def _key(node: cst.Subscript) -> cst.BaseExpression | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
@@ -141,3 +143,7 @@ class Work:
 
         self.wrapper.module.visit(_Finds())
         return found
+
+
+# Rewrites a call, which is given as it was and with its parts rewritten.
+Rewriting: TypeAlias = Callable[[Work, cst.Call, cst.Call], cst.BaseExpression]

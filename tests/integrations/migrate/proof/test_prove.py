@@ -98,8 +98,10 @@ def test_a_file_reads_what_lies_beside_it_and_reaches_no_network(tmp_path: Path)
     (tmp_path / "beside.py").write_text("TEXT = 'Answer.'\n")
     path = tmp_path / "program.py"
     path.write_text(
-        "import urllib.request\nimport dspy\nfrom beside import TEXT\n"
-        "assert TEXT\nprogram = dspy.Predict('q -> a')\n"
+        "import urllib.request\nimport dspy\nfrom pathlib import Path\n"
+        "from beside import TEXT\n"
+        "assert TEXT in Path(__file__).with_name('beside.py').read_text()\n"
+        "program = dspy.Predict('q -> a')\n"
         "urllib.request.urlopen('http://example.com')\n"
     )
     [problem] = prove(path, migrate(path.read_text()).source).problems
@@ -147,3 +149,41 @@ class Rag(dspy.Module):
     proof = prove(path, migrate(path.read_text()).source)
     assert not proof.problems
     assert proof.compared == {"Rag()": 1}
+
+
+def test_replies_keep_the_bounds_of_fields(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(
+        """
+import dspy
+import pydantic
+
+
+class Part(pydantic.BaseModel):
+    count: int = pydantic.Field(ge=10)
+    code: str = pydantic.Field(max_length=4)
+
+
+class Read(dspy.Signature):
+    year: int = dspy.InputField(ge=1900)
+    stars: float = dspy.OutputField(lt=0.2)
+    parts: list[Part] = dspy.OutputField(min_length=2)
+
+
+read = dspy.Predict(Read)
+"""
+    )
+    proof = prove(path, migrate(path.read_text()).source)
+    assert not proof.problems
+    assert proof.compared == {"read": 1}
+
+
+def test_without_dspy_only_the_new_file_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmpipe.integrations.migrate.proof.prove.find_spec", lambda name: None)
+    path = tmp_path / "program.py"
+    path.write_text("import dspy\nanswer = dspy.Predict('q -> a')\n")
+    proof = prove(path, migrate(path.read_text()).source)
+    assert proof.sentence() == "runs: answer; not compared with DSPy, which is not installed"
+    assert not proof.problems

@@ -7,6 +7,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -42,16 +43,21 @@ def run_file(path: Path) -> dict[str, Any]:
     return module.__dict__
 
 
-def programs_in(names: Mapping[str, Any], framework: Framework) -> dict[str, Any]:
-    """Find the programs of a file: those with a name, and one of each other class of programs."""
-    found = {name: value for name, value in names.items() if isinstance(value, framework.program)}
-    made = {type(program) for program in found.values()}
+def programs_in(names: Mapping[str, Any], framework: Framework) -> dict[str, Callable[[], Any]]:
+    """Find the programs of a file: those with a name, and one of each other class of programs.
+
+    Returns:
+        What gives each of them.
+    """
+    named = {name: value for name, value in names.items() if isinstance(value, framework.program)}
+    found: dict[str, Callable[[], Any]] = {name: partial(named.__getitem__, name) for name in named}
+    made = {type(program) for program in named.values()}
     for name, value in names.items():
         is_own = isinstance(value, type) and value.__module__ == NAME
         if not is_own or not issubclass(value, framework.program) or value in made:
             continue
         if not parameters_of(value.__init__):
-            found[f"{name}()"] = value()
+            found[f"{name}()"] = value
     return found
 
 
@@ -71,7 +77,10 @@ def fitting_inputs(
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the types of the parameters that a method needs; text if none is declared."""
-    hints = get_type_hints(function)
+    try:
+        hints = get_type_hints(function)
+    except NameError:  # a type that is imported for type checkers only
+        hints = {}
     _, *parameters = inspect.signature(function).parameters.values()
     return {
         parameter.name: hints.get(parameter.name, str)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +60,25 @@ def prove(original: Path, migrated: str) -> Proof:
 def prove_all(pairs: Sequence[tuple[Path, str]]) -> list[Proof]:
     """`prove` for several files, in one process for each framework."""
     originals = [original.resolve() for original, _ in pairs]
-    has_dspy = importlib.util.find_spec("dspy") is not None
+    has_dspy = find_spec("dspy") is not None
     with tempfile.TemporaryDirectory() as folder:
         copies = []
         for number, (original, migrated) in enumerate(pairs):
-            # In a file of the same name, which tracebacks show.
-            copy = Path(folder) / str(number) / original.name
-            copy.parent.mkdir()
-            copy.write_text(migrated, encoding="utf-8")
-            copies.append(copy)
+            copies.append(_copy_of(original.resolve(), migrated, Path(folder) / str(number)))
         after = _record("with_lmpipe", copies, originals)
         before = _record("with_dspy", originals, originals) if has_dspy else [{}] * len(pairs)
     return [_proof(*both, has_dspy=has_dspy) for both in zip(before, after, strict=True)]
+
+
+def _copy_of(original: Path, migrated: str, folder: Path) -> Path:
+    """Write a migrated file into a folder that has what lies beside the original."""
+    folder.mkdir()
+    for path in original.parent.iterdir():
+        if path.name != original.name:
+            (folder / path.name).symlink_to(path)
+    copy = folder / original.name
+    copy.write_text(migrated, encoding="utf-8")
+    return copy
 
 
 def _proof(before: Mapping[str, Any], after: Mapping[str, Any], *, has_dspy: bool) -> Proof:

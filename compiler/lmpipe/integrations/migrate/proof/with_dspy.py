@@ -24,7 +24,7 @@ from lmpipe.integrations.migrate.proof.namespace import (
     programs_in,
     run_file,
 )
-from lmpipe.integrations.migrate.proof.samples import sample, sample_arguments
+from lmpipe.integrations.migrate.proof.samples import declared_type, sample, sample_arguments
 from lmpipe.integrations.migrate.proof.session import (
     MOST_CALLS,
     PICTURE,
@@ -71,7 +71,7 @@ def _spelled(value: Any) -> str:
 def _outputs(signature: Any) -> dict[str, Any]:
     found = {}
     for name, info in signature.output_fields.items():
-        value = sample(info.annotation, name)
+        value = sample(declared_type(info), name)
         if isinstance(info.annotation, type) and issubclass(info.annotation, enum.Enum):
             # DSPy reads a member by its name, or by its value if that is a text.
             value = value if isinstance(value, str) else info.annotation(value).name
@@ -110,11 +110,11 @@ def record(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     stub, listener = StubLM(), _Listener(uses)
     with dspy.context(lm=stub, adapter=dspy.ChatAdapter(), callbacks=[listener]):
-        for name, program in programs_in(names, framework).items():
+        for name, make in programs_in(names, framework).items():
             _calls.clear()
             uses.clear()
             try:
-                found[name] = [item.to_json() for item in _run(program, names, framework, uses)]
+                found[name] = [item.to_json() for item in _run(make(), names, framework, uses)]
             except Exception as error:  # noqa: BLE001 - whatever the program raises is reported
                 found[name] = write_error(error)
     return found
@@ -156,7 +156,7 @@ def _run(
     if isinstance(inner, dspy.ChainOfThought):
         signature = inner.predict.signature
     if signature is not None:
-        declared = {name: info.annotation for name, info in signature.input_fields.items()}
+        declared = {name: declared_type(info) for name, info in signature.input_fields.items()}
     else:
         declared = parameters_of(type(inner).aforward if is_async else type(inner).forward)
     inputs = fitting_inputs(declared, names, framework) or sample_arguments(declared, _medium)

@@ -17,7 +17,7 @@ from lmpipe.integrations.migrate.proof.namespace import (
     programs_in,
     run_file,
 )
-from lmpipe.integrations.migrate.proof.samples import sample, sample_arguments
+from lmpipe.integrations.migrate.proof.samples import declared_type, sample, sample_arguments
 from lmpipe.integrations.migrate.proof.session import (
     MOST_CALLS,
     PICTURE,
@@ -63,20 +63,21 @@ class StubLM(PythonLM):
             raise TooManyCalls
         system = request.messages[0].text
         for predictor in self.predictors:
-            if system in _system_turns(predictor):
+            if system == _system_turn(predictor):
                 return Reply(predictor.reply(_outputs(predictor.spec)))
         return Reply("some text")
 
 
-def _system_turns(predictor: lmpipe.Predict[..., Any]) -> list[str]:
-    inputs = sample_arguments(
-        {item.name: item.annotation for item in predictor.spec.inputs}, _medium
-    )
-    return [predictor.messages(**inputs)[0].text]
+def _system_turn(predictor: lmpipe.Predict[..., Any]) -> str:
+    """The system turn of a predictor, which is the same for all inputs."""
+    fields = predictor.spec.inputs
+    inputs = sample_arguments({item.name: declared_type(item.info) for item in fields}, _medium)
+    shown = {item.name: item.dump(inputs[item.name]) for item in fields}
+    return predictor.conversation(shown)[0].text
 
 
 def _outputs(spec: SignatureSpec) -> dict[str, Any]:
-    return {item.name: sample(item.annotation, item.name) for item in spec.outputs}
+    return {item.name: sample(declared_type(item.info), item.name) for item in spec.outputs}
 
 
 def _medium(annotation: Any) -> Any:
@@ -103,13 +104,13 @@ def record(path: Path) -> dict[str, Any]:
     framework = Framework(Module, lmpipe.Example, lambda example: example.inputs)
     found: dict[str, Any] = {}
     with lmpipe.using(lm=stub, runtime=make_runtime(cache=False)):
-        for name, program in programs_in(names, framework).items():
+        for name, make in programs_in(names, framework).items():
             stub.calls.clear()
             uses.clear()
-            stub.predictors[:] = [
-                part for part in program.predictors().values() if isinstance(part, lmpipe.Predict)
-            ]
             try:
+                program = make()
+                parts = program.predictors().values()
+                stub.predictors[:] = [part for part in parts if isinstance(part, lmpipe.Predict)]
                 found[name] = [item.to_json() for item in _run(program, names, framework, uses)]
             except Exception as error:  # noqa: BLE001 - whatever the program raises is reported
                 found[name] = write_error(error)
@@ -144,7 +145,8 @@ def _run(
     while isinstance(inner, ATTEMPTS):
         inner = inner.program
     if isinstance(inner, (lmpipe.Predict, *AGENTS)):
-        declared = {item.name: item.annotation for item in spec_of(inner.signature).inputs}
+        fields = spec_of(inner.signature).inputs
+        declared = {item.name: declared_type(item.info) for item in fields}
     else:
         declared = parameters_of(type(inner).forward)
     inputs = fitting_inputs(declared, names, framework) or sample_arguments(declared, _medium)
