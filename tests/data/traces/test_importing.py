@@ -121,8 +121,12 @@ def test_rows_of_a_training_file_are_stored_completions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "mapping"),
-    [*TRACES.values(), ("openai_evals.jsonl", "openai_evals.json")],
-    ids=[*TRACES, "openai-evals"],
+    [
+        *TRACES.values(),
+        ("openai_evals.jsonl", "openai_evals.json"),
+        ("stored_completions.jsonl", "stored_completions.toml"),
+    ],
+    ids=[*TRACES, "openai-evals", "stored-completions"],
 )
 def test_imported_examples_compile(file: str, mapping: str, tmp_path: Path) -> None:
     rows = lmpipe.import_examples(FILES / file, mapping=FILES / mapping)
