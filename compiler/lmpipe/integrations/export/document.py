@@ -57,7 +57,10 @@ def _document(path: str, predictor: Predict[..., Any], lm: LM, prompt: Prompt) -
     state, types, form = predictor.state_of(), dict[str, Any](), prompt.form
     layout, inputs = _layouts(prompt)
     in_json = layout in (*JSON_LAYOUTS, "two-step")
-    outputs = {f.name: field_document(f, types, in_json=in_json) for f in prompt.spec.outputs}
+    outputs = {
+        field.name: field_document(field, types, output=True, in_json=in_json)
+        for field in prompt.spec.outputs
+    }
     document: dict[str, Any] = {
         "format": FORMAT,
         "name": path,
@@ -71,7 +74,7 @@ def _document(path: str, predictor: Predict[..., Any], lm: LM, prompt: Prompt) -
         "question": question_template(inputs, form),
         "reminder": prompt.reminder,
         "remind": prompt.form_is_not_shown,
-        "inputs": {f.name: field_document(f, types, in_json=True) for f in prompt.spec.inputs},
+        "inputs": {f.name: field_document(f, types) for f in prompt.spec.inputs},
         "outputs": outputs,
         "defaults": {
             "inputs": _defaults(prompt.spec.inputs),
@@ -85,7 +88,7 @@ def _document(path: str, predictor: Predict[..., Any], lm: LM, prompt: Prompt) -
             **reply_form(layout, form),
             "thoughts": [prompt.thought] if prompt.native else [],
         },
-        "extraction": _extraction(lm, prompt),
+        "extraction": _extraction(predictor.extractor or lm, prompt),
         "pool": _pool(predictor, prompt, lm) if prompt.neighbours else None,
     }
     return {**document, "extras": _needs_extras(document)}
