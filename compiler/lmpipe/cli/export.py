@@ -141,6 +141,8 @@ def _write(
         return
     counts = [plural(parity.prompts, "prompt"), plural(parity.replies, "reply", "replies")]
     typer.echo(f"the same as in the runtime: {' and '.join(counts)}")
+    if exported.uncalled:
+        typer.echo(f"not called on the examples: {', '.join(exported.uncalled)}")
     for what, number in (("by both", parity.refused), ("by the reader alone", parity.unread)):
         if number:
             typer.echo(f"refused {what}: {plural(number, 'reply', 'replies')}")

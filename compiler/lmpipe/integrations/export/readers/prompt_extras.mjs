@@ -1,6 +1,7 @@
 // What few prompts need beside prompt_reader.mjs: lists and objects, earlier turns of a
 // conversation, images and other media, passages, the steps of an agent, and demonstrations that
 // are chosen for each call.
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 
 import { dump, spell } from "./prompt_reader.mjs";
@@ -48,7 +49,7 @@ function fitTo(check, value, types, marked) {
   }
   if (kind === "array" && "items" in check) {
     const items = value.map((item, n) => fitTo(check.places[n] ?? check.items, item, types, marked));
-    return check.set ? items.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)) : items;
+    return check.set ? inOrder(items) : items;
   }
   if (kind === "object" && "keys" in check) return fitObject(check, value, types, marked);
   if (check.code) return withoutFence(value);
@@ -61,6 +62,13 @@ function withoutFence(text) {
   const fenced = /^\s*```[^`\n]*\n(?:([\s\S]*)\n)?```\s*$/u.exec(text);
   if (fences && !(fenced && fences === 2)) throw new Error(`${shown(text)} has code and other text`);
   return fenced ? (fenced[1] ?? "") : text;
+}
+
+/** The items of a set, in the order of their bytes. */
+function inOrder(items) {
+  const distinct = new Map(items.map((item) => [keyOf(item), item]));
+  const keys = [...distinct.keys()].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  return keys.map((key) => distinct.get(key));
 }
 
 function fitObject(check, value, types, marked) {

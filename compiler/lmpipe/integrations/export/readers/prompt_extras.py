@@ -13,6 +13,7 @@ from typing import Any
 
 READER: Any = importlib.import_module(f"{__package__ or ''}.prompt_reader".lstrip("."))
 NAMES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object"}
+SIZED = ("string", "array", "object")
 # What stands for a medium in a text: in its own place, or named there and shown below.
 PLACED, NAMED, END = "\ufdd0", "\ufdd2", "\ufdd1"
 AUDIO = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav"}
@@ -43,15 +44,13 @@ def _fit(check: Any, value: Any, types: Any) -> Any:
     if kind == "array" and "items" in check:
         each = [*check["places"], *[check["items"]] * size]
         items = [_fit(one, item, types) for one, item in zip(each, value)]
-        return sorted(items, key=_key) if check["set"] else items
+        distinct = {_key(item): item for item in items}
+        return [distinct[key] for key in sorted(distinct)] if check["set"] else items
     if kind == "object" and "keys" in check:
         return _fit_object(check, value, types)
     if check.get("code"):
         return _without_fence(value)
     return float(value) if kind == "number" else value
-
-
-SIZED = ("string", "array", "object")
 
 
 def _fit_object(check: Any, value: Any, types: Any) -> Any:
@@ -331,8 +330,7 @@ def _action(action: Any) -> str:
     if action["tool"] == "python" and isinstance(code, str):
         return f"Code:\n```python\n{code}\n```\nOutput:\n{text}"
     what = "Error" if action.get("error") else "Result"
-    written = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
-    return f"Call: {action['tool']}({written})\n{what}: {text}"
+    return f"Call: {action['tool']}({READER.dump(arguments)})\n{what}: {text}"
 
 
 # Demonstrations that are chosen for each call.
