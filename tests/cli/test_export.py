@@ -120,3 +120,16 @@ def test_a_program_without_scores_is_not_registered(
     result = cli("export", "colours.py", "--to", "mlflow")
     assert result.exit_code == 2
     assert "colours.py is no run folder, and has no scores to register" in result.stderr
+
+
+def test_a_program_is_exported_as_declared(cli: Cli, folder: Path) -> None:
+    result = cli("export", "colours.py", "--format", "messages", "--ask")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads((folder / "prompts" / "self.json").read_text())
+    assert len(document["messages"]) == 1
+
+
+def test_a_name_is_for_a_registry(cli: Cli, folder: Path) -> None:
+    result = cli("export", "colours.py", "--format", "messages", "--name", "shop")
+    assert result.exit_code == 2
+    assert "give --to mlflow or --to langfuse" in result.stderr

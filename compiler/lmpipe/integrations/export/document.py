@@ -27,8 +27,10 @@ from lmpipe.modules.predict import Predict
 from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.retrieval import inputs_text, word_index
 from lmpipe.modules.withheld import as_called
+from lmpipe.retrieval.vector_index import halves_of
 from lmpipe.retrieval.word_index import words_in
 from lmpipe.signatures.signature_spec import FieldSpec
+from lmpipe.state.program_state import Vectors
 
 FORMAT = "lmpipe-prompt/1"
 
@@ -57,7 +59,10 @@ def _document(path: str, predictor: Predict[..., Any], lm: LM, prompt: Prompt) -
     state, types, form = predictor.state_of(), dict[str, Any](), prompt.form
     layout, inputs = _layouts(prompt)
     in_json = layout in (*JSON_LAYOUTS, "two-step")
-    outputs = {f.name: field_document(f, types, in_json=in_json) for f in prompt.spec.outputs}
+    outputs = {
+        field.name: field_document(field, types, output=True, in_json=in_json)
+        for field in prompt.spec.outputs
+    }
     document: dict[str, Any] = {
         "format": FORMAT,
         "name": path,
@@ -71,7 +76,7 @@ def _document(path: str, predictor: Predict[..., Any], lm: LM, prompt: Prompt) -
         "question": question_template(inputs, form),
         "reminder": prompt.reminder,
         "remind": prompt.form_is_not_shown,
-        "inputs": {f.name: field_document(f, types, in_json=True) for f in prompt.spec.inputs},
+        "inputs": {f.name: field_document(f, types) for f in prompt.spec.inputs},
         "outputs": outputs,
         "defaults": {
             "inputs": _defaults(prompt.spec.inputs),
@@ -85,7 +90,7 @@ def _document(path: str, predictor: Predict[..., Any], lm: LM, prompt: Prompt) -
             **reply_form(layout, form),
             "thoughts": [prompt.thought] if prompt.native else [],
         },
-        "extraction": _extraction(lm, prompt),
+        "extraction": _extraction(predictor.extractor or lm, prompt),
         "pool": _pool(predictor, prompt, lm) if prompt.neighbours else None,
     }
     return {**document, "extras": _needs_extras(document)}
@@ -158,16 +163,11 @@ def _extraction(lm: LM, prompt: Prompt) -> dict[str, Any] | None:
 
 
 def _pool(predictor: Predict[..., Any], prompt: Prompt, lm: LM) -> dict[str, Any]:
-    """The demonstrations to choose from, and the index of their words."""
+    """The demonstrations to choose from, and the index of their words, or their vectors."""
     neighbours, retrieval = prompt.neighbours, predictor.state_of().retrieval
     assert neighbours is not None
     assert retrieval is not None
-    if retrieval.vectors is not None:
-        raise ExportError(
-            "its demonstrations are chosen by an embedder, which cannot be exported: compile with "
-            "demonstrations that are chosen by their words"
-        )
-    spec = predictor.spec
+    spec, vectors = predictor.spec, retrieval.vectors
     inputs = [as_called(spec, demo) for demo in neighbours.pool]
     label = spec.label if retrieval.balanced else None
     return {
@@ -180,8 +180,15 @@ def _pool(predictor: Predict[..., Any], prompt: Prompt, lm: LM) -> dict[str, Any
             }
             for place, (demo, given) in enumerate(zip(neighbours.pool, inputs, strict=True))
         ],
-        "index": _shares([inputs_text(spec, given) for given in inputs]),
+        "index": None if vectors else _shares([inputs_text(spec, given) for given in inputs]),
+        "vectors": _rows(vectors) if vectors else None,
+        "embedder": vectors.embedder if vectors else "",
     }
+
+
+def _rows(vectors: Vectors) -> list[list[float]]:
+    rows: list[list[float]] = halves_of(vectors.data).reshape(-1, vectors.dimension).tolist()
+    return rows
 
 
 def _shares(texts: Sequence[str]) -> dict[str, list[tuple[int, float]]]:

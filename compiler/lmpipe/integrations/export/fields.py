@@ -15,7 +15,7 @@ from lmpipe.integrations.export.checks import (
     match_of,
     schema_of,
 )
-from lmpipe.integrations.export.regex import literal
+from lmpipe.integrations.export.regex import any_of, literal
 from lmpipe.layouts.describe import blank
 from lmpipe.layouts.parse_values import is_none
 from lmpipe.layouts.read_choice import find_truth, fold
@@ -40,18 +40,21 @@ _HEADS: Mapping[type, Any] = {
 }
 
 
-def field_document(field: FieldSpec, types: dict[str, Any], *, in_json: bool) -> dict[str, Any]:
+def field_document(
+    field: FieldSpec, types: dict[str, Any], *, output: bool = False, in_json: bool = False
+) -> dict[str, Any]:
     """Describe a field for the readers.
 
     Args:
         field: the field.
         types: receives the definitions that its check refers to.
-        in_json: whether replies are JSON, in which texts need not be read as other values.
+        output: whether it is an output, which is JSON or text whatever its type is.
+        in_json: whether replies are JSON, so that a text is the value itself.
 
     Raises:
         ExportError: if its values are written by Python code of their type.
     """
-    shape, parts = field.shape, _parts(field)
+    shape, parts = field.shape, "" if output else _parts(field)
     deep = shape.kind == "json" or bool(parts or shape.words)
     scalar = shape.kind not in ("json", "text") or is_moment(shape)
     return {
@@ -64,13 +67,11 @@ def field_document(field: FieldSpec, types: dict[str, Any], *, in_json: bool) ->
         "spelled": _spelled(shape),
         "kinds": _kinds(field),
         **_bounds(field),
-        "match": _match(field, in_json=in_json),
+        "match": _match(field, form=output and not in_json),
         "worded": not in_json or scalar,
         "nones": [word for word in _NONES if shape.optional and is_none(shape, word)],
         "words": _words(field),
-        "number": ""
-        if _is_decimal(field)
-        else {"integer": _WHOLE, "number": _REAL}.get(shape.kind, ""),
+        "number": "" if _is_decimal(field) else _NUMBERS.get(shape.kind, ""),
     }
 
 
@@ -104,18 +105,23 @@ def _bounds(field: FieldSpec) -> dict[str, float]:
     return {"low": low, "high": high, **bounds_of(value_schema(schema_of(field), field.shape))}
 
 
-def _match(field: FieldSpec, *, in_json: bool) -> str:
+def _match(field: FieldSpec, *, form: bool) -> str:
+    """The regular expression of the text of a value; `form` if an LM may copy the reply's form."""
     if field.shape.kind == "choice":
-        values = "|".join(literal(str(value)) for value in _choices(field).values())
-        return f"^(?:{values}){END}"
+        texts = {word for value in _choices(field).values() for word in _written(value)}
+        return f"^{any_of(sorted(texts))}{END}"
     if _is_decimal(field):
         return _DECIMAL
-    if field.takes_any_text and not in_json:
-        # An LM that copies the form has not answered.
+    if field.takes_any_text and form:
         return rf"^(?!{literal(blank(field.name))}{END})"
     if field.shape.kind in ("text", "date"):
         return match_of(value_schema(schema_of(field), field.shape))
     return ""
+
+
+def _written(value: Any) -> tuple[str, ...]:
+    """A choice as Python and JavaScript write it."""
+    return (str(value), str(value).lower()) if isinstance(value, bool) else (str(value),)
 
 
 def _choices(field: FieldSpec) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from lmpipe.lm.request import Reply, Request
 from lmpipe.modules.module import Module
 from lmpipe.modules.predict import Predict
 from lmpipe.modules.prompt import Prompt
+from lmpipe.retrieval.vector_index import halves_of
+from lmpipe.settings import current_settings
 from lmpipe.state.trace import Step
 
 
@@ -33,6 +35,7 @@ class RecordedCall:
         replies: the LM's replies in turn.
         readings: what the runtime reads in each: the outputs as JSON values, or None if it refuses
             the reply.
+        vector: the embedding that chooses the demonstrations, if one does.
     """
 
     predictor: str
@@ -41,6 +44,7 @@ class RecordedCall:
     request: Request
     replies: Sequence[Any]
     readings: Sequence[Mapping[str, Any] | None]
+    vector: Sequence[float] | None = None
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -93,7 +97,20 @@ def _recorded(predictor: Predict[..., Any], step: Step, number: int) -> Recorded
     thoughts = step.outputs.get(prompt.thought, "") if prompt.native else ""
     replies = [{"content": text, "reasoning_content": thoughts} for text in texts]
     readings = [read_reply(predictor, prompt, step.inputs, text, thoughts) for text in texts]
-    return RecordedCall(step.predictor, number, step.inputs, request, replies, readings)
+    vector = vector_of(predictor, prompt, step.inputs)
+    return RecordedCall(step.predictor, number, step.inputs, request, replies, readings, vector)
+
+
+def vector_of(
+    predictor: Predict[..., Any], prompt: Prompt, inputs: Mapping[str, Any]
+) -> list[float] | None:
+    """Ask the embedder for the vector of inputs by which demonstrations are chosen, if they are."""
+    if not prompt.embeds:
+        return None
+    settings, typed = current_settings(), predictor.spec.check_inputs(inputs)
+    asked = prompt.embedding(predictor.path, typed, settings.embedder)
+    vector: list[float] = halves_of(asked.read(settings.runtime.complete(asked.request))).tolist()
+    return vector
 
 
 def read_reply(

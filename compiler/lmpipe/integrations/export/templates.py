@@ -21,6 +21,8 @@ from lmpipe.layouts.tools_layout import tool_name
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 _BLANKS = r"[ \t\r]*"
+# A fence around a whole reply is none of its values.
+_NO_FENCE = rf"(?!{SPACE}*```)"
 _NO_RULE = {"pattern": NEVER, "first": False, "rest": False}
 JSON_LAYOUTS = ("json", "tools", "calls")
 
@@ -141,7 +143,7 @@ def _chat_pattern(form: SignatureSpec) -> str:
         for field in form.outputs
     )
     asks_again = rf"(?=\[\[{any_of(form.input_names)}\]\])" if form.inputs else NEVER
-    return rf"^(?:{line}\n)*{blocks}(?:{END}|{asks_again})"
+    return rf"^{_NO_FENCE}(?:{line}\n)*{blocks}(?:{END}|{asks_again})"
 
 
 def _xml_pattern(form: SignatureSpec) -> str:
@@ -171,7 +173,7 @@ def _plain_pattern(form: SignatureSpec) -> str:
         _optional(field, rf"{literal(labels[field.name])}:[^\n]?([^\n]*(?:\n{line})*)(?:\n|{END})")
         for field in form.outputs
     )
-    return rf"^(?:{line}\n)*{blocks}{END}"
+    return rf"^{_NO_FENCE}(?:{line}\n)*{blocks}{END}"
 
 
 def _bare_pattern(name: str) -> str:

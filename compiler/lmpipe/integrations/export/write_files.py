@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,16 +35,26 @@ PromptFormat = Literal["messages", "typescript", "openai", "jinja"]
 _URL = "/v1/chat/completions"
 _READERS = {
     "messages": ("prompt_reader.py", "prompt_extras.py"),
-    "typescript": ("prompt_reader.mjs", "prompt_extras.mjs", "prompt_reader.d.mts"),
+    "typescript": (
+        *("prompt_reader.mjs", "prompt_reader.d.mts"),
+        *("prompt_extras.mjs", "prompt_extras.d.mts"),
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The files of an export, and the comparison with the runtime; None if it was not made."""
+    """What was exported.
+
+    Args:
+        files: the files.
+        parity: the comparison with the runtime; None if it was not made.
+        uncalled: the predictors that the comparison knows no call of.
+    """
 
     files: tuple[Path, ...]
     parity: Parity | None
+    uncalled: tuple[str, ...] = ()
 
 
 def export_prompts(
@@ -77,12 +87,21 @@ def export_prompts(
     }
     if not documents:
         raise ExportError("the program has no predictor, so there is no prompt to export")
+    if calls is not None and not calls:
+        raise ExportError(
+            "the program calls no predictor on the examples, so nothing can be compared: give "
+            "others with --data, or export without the comparison (--unchecked)"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     if form == "openai":
-        return _write_bodies(folder, documents, calls)
-    if form == "jinja":
-        return _write_templates(folder, documents, calls)
-    return _write_documents(folder, documents, form, calls, allow_unread=allow_unread)
+        exported = _write_bodies(folder, documents, calls)
+    elif form == "jinja":
+        exported = _write_templates(folder, documents, calls)
+    else:
+        exported = _write_documents(folder, documents, form, calls, allow_unread=allow_unread)
+    called = {call.predictor for call in calls or ()}
+    uncalled = () if calls is None else tuple(path for path in documents if path not in called)
+    return replace(exported, uncalled=uncalled)
 
 
 def _write_documents(
@@ -130,7 +149,7 @@ def _write_bodies(
     for path, document in documents.items():
         lines = []
         for number, call in enumerate((each for each in calls if each.predictor == path), start=1):
-            body = Prompt(document).request(dict(call.inputs))
+            body = Prompt(document).request(dict(call.inputs), call.vector)
             compare_messages(call, [body["messages"]])
             compare_fields(call, document["request"])
             name = f"{path}-{number}"
