@@ -10,11 +10,12 @@ import openai
 import pytest
 from helpers.http_servers import serving
 from helpers.pictures import png
-from helpers.served import ServeApp, app_of, client_of, served
+from helpers.served import app_of, client_of, served
 
 import lmpipe
 from lmpipe.lm.parts import MediaPart
 from lmpipe.lm.request import Request
+from lmpipe.serve.app import ServeApp
 from lmpipe.serve.deployment import Deployment, Programs
 
 KEY = "a-key-of-a-client"

@@ -16,6 +16,7 @@ from lmpipe.lm.stream_events import Partial
 from lmpipe.modules.module import Predictor
 from lmpipe.modules.stream import Stream
 from lmpipe.serve.chat_messages import content_of, read_messages
+from lmpipe.serve.client_gone import while_connected
 from lmpipe.serve.deployment import Programs, ServedRun
 from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.options import ServeOptions
@@ -133,7 +134,7 @@ class ChatEndpoints:
             held.callback(running.close)
             chunks = self._chunks(completion, running, request_id(request))
             return EventStream(chunks, held, {**answer_headers(served), **headers})
-        with self._slots.take():
+        with self._slots.take(), while_connected(request):
             answer = await run(served, inputs, limits)
         headers |= answer_headers(served, answer)
         return json_response(completion.whole(answer), headers=headers)

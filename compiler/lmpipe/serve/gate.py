@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmpipe.foundation.exact_json import dump_json
@@ -47,6 +48,8 @@ class Gate:
         try:
             self._check(scope, passage.headers)
             await self._app(scope, body, passage.send)
+        except ClientDisconnect:
+            pass  # nobody is there to be told
         except Exception as error:  # noqa: BLE001 - a program may raise anything
             await self._fail(passage, error)
         finally:
