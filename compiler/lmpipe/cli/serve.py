@@ -268,8 +268,6 @@ def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOpt
     with _stopping(http):
         # On the loop of the LM calls, so that no request changes threads.
         run_sync(http.serve(*beside))
-    if access is not None:
-        access.flush()
     say_error("stopped")
 
 

@@ -61,6 +61,7 @@ class ServeApp:
         self.options = options or ServeOptions()
         self.slots = Slots(self.options.concurrency)
         self.ready = True
+        self._access_log = access_log
         self._errors = ErrorLog(programs, self.options)
         self._sources = sources or {}
         self.watch = Watch(programs, self._sources, self._errors)
@@ -108,6 +109,8 @@ class ServeApp:
     async def _lifespan(self, app: object) -> AsyncIterator[None]:
         async with self._tools.sessions.run() if self._tools is not None else nullcontext():
             yield
+        if self._access_log is not None:
+            self._access_log.flush()
 
     async def _health(self, request: Request) -> Response:
         """Say that the process answers."""
