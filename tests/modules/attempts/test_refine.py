@@ -210,6 +210,17 @@ def test_a_learned_state_is_kept_in_attempts_with_advice(lm: ScriptedLM) -> None
     assert {len(request.messages) for request in attempts} == {4}
 
 
+def test_advice_is_asked_for_with_what_was_learned(lm: ScriptedLM) -> None:
+    refine = refined()
+    learned = refine.state()["program.guess"].replace(
+        instruction="Learned.", descriptions={"number": "a prime number"}
+    )
+    refine.bind(refine.state().update({"program.guess": learned}))(question="?")
+    asked = [request.messages[1].text for request in lm.requests if is_advice(request)]
+    assert asked
+    assert all("Learned." in text and "number: a prime number" in text for text in asked)
+
+
 def test_the_maximum_of_calls_is_known() -> None:
     refine = refined(n=4)
     assert refine.calls_per_run() == 4 + 3 * 2

@@ -40,11 +40,16 @@ class AdviseSteps(Signature):
 
 
 def describe_steps(program: Module) -> str:
-    """Describe the predictors of a program: name, fields and instruction."""
+    """Describe the predictors of a program: name, fields, instruction and learned descriptions."""
     return "\n\n".join(
-        f"{name}: {spec_text(predictor.spec.describe())}\n{predictor.state_of().told}"
-        for name, predictor in program.predictors().items()
+        f"{name}: {_step_text(predictor)}" for name, predictor in program.predictors().items()
     )
+
+
+def _step_text(predictor: Predictor) -> str:
+    state = predictor.state_of()
+    learned = [f"{field}: {text}" for field, text in state.descriptions.items()]
+    return "\n".join([spec_text(predictor.spec.describe()), state.told, *learned])
 
 
 def describe_run(trace: Trace, names: Mapping[str, str]) -> list[dict[str, Any]]:
