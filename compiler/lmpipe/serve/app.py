@@ -67,7 +67,9 @@ class ServeApp:
         self.watch = Watch(programs, self._sources, self._errors)
         self._tools = self._make_tools() if mcp else None
         router = Router(self._routes(), lifespan=self._lifespan)
-        self._gate = Gate(router, self.options, self._errors, access_log)
+        self._gate = Gate(
+            router, self.options, self._errors, access_log, stopping=lambda: not self.ready
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from itertools import count
 from typing import Any
 
@@ -26,16 +27,28 @@ _OPEN = frozenset({"/", "/docs", "/health", "/ready"})
 _OPENAI = ("/v1/chat/", "/v1/models")  # whose clients read errors in another form
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PROBLEM = b"application/problem+json"
+_STOPPING = Problem(
+    503,
+    "stopping",
+    "the server stops, and the run did not end in time",
+    "send the request again after the seconds in Retry-After",
+    retry_after=1.0,
+)
 
 
 class Gate:
     """The ASGI application around all others of a server."""
 
     def __init__(
-        self, app: ASGIApp, options: ServeOptions, errors: ErrorLog, access: AccessLog | None
+        self,
+        app: ASGIApp,
+        options: ServeOptions,
+        errors: ErrorLog,
+        access: AccessLog | None,
+        stopping: Callable[[], bool],
     ) -> None:
         self._app, self._options = app, options
-        self._errors, self._access = errors, access
+        self._errors, self._access, self._stopping = errors, access, stopping
         # Ids are not secret; asking the system for random bytes takes longer than counting.
         self._prefix, self._count = secrets.token_hex(4), count()
 
@@ -50,6 +63,10 @@ class Gate:
             await self._app(scope, body, passage.send)
         except ClientDisconnect:
             pass  # nobody is there to be told
+        except asyncio.CancelledError:
+            if not self._stopping() or passage.started:
+                raise
+            await passage.send_problem(_STOPPING)
         except Exception as error:  # noqa: BLE001 - a program may raise anything
             await self._fail(passage, error)
         finally:
