@@ -297,6 +297,15 @@ class Short(lmpipe.Signature):
         return " " not in self.answer
 
 
+@pytest.mark.parametrize("body", [{"model": "route@run-a"}, {"user": "u-1"}, {}])
+async def test_a_failure_tells_its_run_however_it_was_chosen(body: dict[str, str]) -> None:
+    app = app_of(served(script=lambda request: "no team"))
+    asked = {"model": "route", "messages": [{"role": "user", "content": "?"}], **body}
+    async with client_of(app) as client:
+        answer = await client.post("/v1/chat/completions", json=asked)
+    assert (answer.status_code, answer.headers["lmpipe-run"]) == (502, "run-a")
+
+
 async def test_an_answer_that_was_taken_back_is_an_error_and_no_mixture() -> None:
     script: Any = ["[[answer]]\none two three", "[[answer]]\nother"]
     run = served(lmpipe.Predict(Short), name="short", script=script)

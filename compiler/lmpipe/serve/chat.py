@@ -28,6 +28,7 @@ from lmpipe.serve.requests import (
     find_deployment,
     headers_of,
     json_response,
+    note_run,
     read_json,
     request_id,
 )
@@ -151,10 +152,10 @@ class ChatEndpoints:
             if found is None:
                 runs = ", ".join(f"{name}@{item.run}" for item in deployment.runs)
                 raise _refused("model", f"has no run {wanted[:100]!r}", f"name one of {runs}")
-            return found
+            return note_run(request, found)
         user = body.get("user")
         if isinstance(user, str) and user and UNIT_HEADER not in headers_of(request):
-            return deployment.choose(user)
+            return note_run(request, deployment.choose(user))
         return choose_run(deployment, request)
 
     async def _chunks(
