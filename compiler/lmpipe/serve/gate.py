@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -76,7 +77,7 @@ class Gate:
     def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Raise Refused if the request may not come in."""
         options = self._options
-        if options.local_only and not is_loopback(_host_of(headers.get("host", ""))):
+        if options.local_only and not _names_this_machine(headers.get("host", "")):
             raise Refused(
                 Problem(
                     421,
@@ -174,11 +175,11 @@ def key_of(headers: Mapping[str, str]) -> str:
     return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
-def _host_of(header: str) -> str:
-    """Return the host of a `Host` header, without its port and brackets."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.partition(":")[0]
+@lru_cache(maxsize=64)  # clients send the same few, and to read an address takes a while
+def _names_this_machine(host: str) -> bool:
+    """Whether a `Host` header, which may have a port and brackets, names this machine."""
+    bracketed = host.startswith("[")
+    return is_loopback(host[1:].partition("]")[0] if bracketed else host.partition(":")[0])
 
 
 def _too_large(limit: int) -> Refused:
