@@ -37,10 +37,12 @@ HEAVY = {
     "ray",
     "rich",
     "scipy",
+    "starlette",
     "torch",
     "transformers",
     "trl",
     "typer",
+    "uvicorn",
     "vllm",
     "xllamacpp",
 }

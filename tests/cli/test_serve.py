@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from helpers.serve_command import serving
 
 from lmpipe.cli.serve import parse_wanted
 from lmpipe.errors import ConfigError
@@ -35,33 +33,6 @@ class Slow(lmpipe.Module):
         return thing.upper()
 recipe = recipe.replace(program=Slow())
 """
-
-
-@contextmanager
-def serving(folder: Path, *arguments: str, **env: str) -> Iterator[tuple[Any, str]]:
-    """Run the command on a free port; yields the process and the server's address."""
-    import os
-
-    command = [sys.executable, "-m", "lmpipe", "serve", *arguments, "--port", "0"]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **env},
-    )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip().startswith("http://"):
-                yield process, line.strip().removesuffix("/docs")
-                break
-        else:
-            raise AssertionError(process.communicate())
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_a_run_folder_is_served(compiled: str, folder: Path) -> None:

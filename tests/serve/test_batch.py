@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from helpers.served import ServeApp, app_of, client_of, served
+from helpers.served import app_of, client_of, served
 
 import lmpipe
+from lmpipe.serve.app import ServeApp
 from lmpipe.serve.deployment import Deployment, Programs
 
 BATCH = "/v1/programs/route/batch"

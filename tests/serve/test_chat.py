@@ -10,11 +10,12 @@ import openai
 import pytest
 from helpers.http_servers import serving
 from helpers.pictures import png
-from helpers.served import ServeApp, app_of, client_of, served
+from helpers.served import app_of, client_of, served
 
 import lmpipe
 from lmpipe.lm.parts import MediaPart
 from lmpipe.lm.request import Request
+from lmpipe.serve.app import ServeApp
 from lmpipe.serve.deployment import Deployment, Programs
 
 KEY = "a-key-of-a-client"
@@ -294,6 +295,15 @@ class Short(lmpipe.Signature):
     @lmpipe.output_check("Use one word.")
     def short(self) -> bool:
         return " " not in self.answer
+
+
+@pytest.mark.parametrize("body", [{"model": "route@run-a"}, {"user": "u-1"}, {}])
+async def test_a_failure_tells_its_run_however_it_was_chosen(body: dict[str, str]) -> None:
+    app = app_of(served(script=lambda request: "no team"))
+    asked = {"model": "route", "messages": [{"role": "user", "content": "?"}], **body}
+    async with client_of(app) as client:
+        answer = await client.post("/v1/chat/completions", json=asked)
+    assert (answer.status_code, answer.headers["lmpipe-run"]) == (502, "run-a")
 
 
 async def test_an_answer_that_was_taken_back_is_an_error_and_no_mixture() -> None:

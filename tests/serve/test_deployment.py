@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from helpers.served import ServeApp, client_of, served
+from helpers.served import client_of, served
 
 import lmpipe
 from lmpipe.errors import ConfigError
+from lmpipe.serve.app import ServeApp
 from lmpipe.serve.deployment import Deployment, Programs
 
 ROUTE = "/v1/programs/route"

@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 import httpx
+import pydantic
 import pytest
 from helpers.served import app_of, client_of, served
 
@@ -17,6 +18,7 @@ from lmpipe.errors import (
     LMRequestError,
     LMUnavailableError,
     RefusalError,
+    SignatureError,
     ToolServerError,
 )
 from lmpipe.lm.request import Reply
@@ -67,6 +69,51 @@ async def test_all_wrong_inputs_are_told_at_once_and_places_inside_of_them() -> 
     answer = await post(app_of(served(program)), {"names": [1, "x", "y"]})
     pointers = [error["pointer"] for error in answer.json()["errors"]]
     assert pointers == ["/names/1", "/names/2", "/place"]
+
+
+class Item(pydantic.BaseModel):
+    price: int | float
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("item", "pointers"),
+    [
+        ({"price": "much", "name": "a"}, ["/items/0/price", "/items/0/price"]),
+        ({"price": 1}, ["/items/0/name"]),
+        (3, ["/items/0"]),
+    ],
+)
+async def test_places_are_those_of_the_value_and_not_of_its_types(
+    item: Any, pointers: list[str]
+) -> None:
+    class Sum(lmpipe.Signature):
+        """Add the prices."""
+
+        items: list[Item] = lmpipe.Input()
+        total: float = lmpipe.Output()
+
+    answer = await post(app_of(served(lmpipe.Predict(Sum))), {"items": [item]})
+    assert [error["pointer"] for error in answer.json()["errors"]] == pointers
+
+
+async def test_of_many_problems_the_first_are_told() -> None:
+    program = lmpipe.Predict("names: list[int] -> team")
+    answer = await post(app_of(served(program)), {"names": ["x"] * 1000})
+    assert len(answer.json()["errors"]) == 20
+
+
+def test_a_type_that_no_client_can_send_is_told_at_the_start() -> None:
+    class Odd:
+        pass
+
+    class Takes(lmpipe.Module):
+        def forward(self, odd) -> str:  # type: ignore[no-untyped-def]
+            return ""
+
+    Takes.forward.__annotations__["odd"] = Odd
+    with pytest.raises(SignatureError, match="one of odd: Odd has no JSON schema"):
+        app_of(served(Takes()))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from typing import Any
 
@@ -11,6 +12,8 @@ from helpers.served import app_of, client_of, served
 
 import lmpipe
 from lmpipe.lm.request import Reply, Request
+from lmpipe.serve import client_gone
+from lmpipe.serve.access_log import AccessLog
 from lmpipe.serve.running import RunLimits, stream
 from lmpipe.serve.streaming import with_heartbeats
 
@@ -87,9 +90,10 @@ class Held(lmpipe.Module):
     """Runs until it is cancelled, and says so."""
 
     def __init__(self) -> None:
-        self.ended = asyncio.Event()
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
 
     async def forward(self, text: str) -> str:
+        self.begun.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -127,6 +131,54 @@ async def test_a_client_that_goes_away_ends_the_run() -> None:
 
     await app(scope, receive, send)
     assert sent == ["http.response.start", "http.response.body"]
+    assert app.slots.taken == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/programs/held", b'{"text": "?"}'),
+        ("/v1/programs/held/batch", b'{"rows": [{"text": "?"}]}'),
+        (
+            "/v1/chat/completions",
+            b'{"model": "held", "messages": [{"role": "user", "content": "?"}]}',
+        ),
+    ],
+)
+async def test_a_client_that_goes_away_ends_a_run_without_a_stream_too(
+    path: str, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_gone, "AFTER", 0.0)
+    program, log = Held(), io.StringIO()
+    access = AccessLog(log)
+    app = app_of(served(program, name="held"), access_log=access)
+    messages = iter([{"type": "http.request", "body": body}, {"type": "http.disconnect"}])
+    sent = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b""}
+    await app({**scope, "headers": headers}, receive, send)
+    access.flush()
+    assert (sent, app.slots.taken) == ([], 0)
+    assert program.ended.is_set()
+    assert f"POST {path} 499 " in log.getvalue()
+
+
+async def test_a_cancelled_request_is_not_taken_for_a_client_that_is_gone() -> None:
+    program = Held()
+    app = app_of(served(program, name="write"))
+    async with client_of(app) as client:
+        asking = asyncio.create_task(client.post("/v1/programs/write", json={"text": "?"}))
+        await program.begun.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
     assert app.slots.taken == 0
 
 

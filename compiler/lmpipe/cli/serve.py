@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -264,12 +265,12 @@ def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOpt
         typer.echo(f"serving {item.name}: {runs}")
     typer.echo(f"  {http.url}/docs")
     say_error("Ctrl-C stops it")
+    gc.collect()
+    gc.freeze()  # what is loaded stays for as long as the process: the collector need not look
     beside = [app.watch.run(_WATCH_SECONDS)] if server.watch else []
     with _stopping(http):
         # On the loop of the LM calls, so that no request changes threads.
         run_sync(http.serve(*beside))
-    if access is not None:
-        access.flush()
     say_error("stopped")
 
 

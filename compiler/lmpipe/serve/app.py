@@ -61,12 +61,15 @@ class ServeApp:
         self.options = options or ServeOptions()
         self.slots = Slots(self.options.concurrency)
         self.ready = True
+        self._access_log = access_log
         self._errors = ErrorLog(programs, self.options)
         self._sources = sources or {}
         self.watch = Watch(programs, self._sources, self._errors)
         self._tools = self._make_tools() if mcp else None
         router = Router(self._routes(), lifespan=self._lifespan)
-        self._gate = Gate(router, self.options, self._errors, access_log)
+        self._gate = Gate(
+            router, self.options, self._errors, access_log, stopping=lambda: not self.ready
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -108,6 +111,8 @@ class ServeApp:
     async def _lifespan(self, app: object) -> AsyncIterator[None]:
         async with self._tools.sessions.run() if self._tools is not None else nullcontext():
             yield
+        if self._access_log is not None:
+            self._access_log.flush()
 
     async def _health(self, request: Request) -> Response:
         """Say that the process answers."""

@@ -16,6 +16,7 @@ from lmpipe.lm.stream_events import Partial
 from lmpipe.modules.module import Predictor
 from lmpipe.modules.stream import Stream
 from lmpipe.serve.chat_messages import content_of, read_messages
+from lmpipe.serve.client_gone import while_connected
 from lmpipe.serve.deployment import Programs, ServedRun
 from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.options import ServeOptions
@@ -27,6 +28,7 @@ from lmpipe.serve.requests import (
     find_deployment,
     headers_of,
     json_response,
+    note_run,
     read_json,
     request_id,
 )
@@ -133,7 +135,7 @@ class ChatEndpoints:
             held.callback(running.close)
             chunks = self._chunks(completion, running, request_id(request))
             return EventStream(chunks, held, {**answer_headers(served), **headers})
-        with self._slots.take():
+        with self._slots.take(), while_connected(request):
             answer = await run(served, inputs, limits)
         headers |= answer_headers(served, answer)
         return json_response(completion.whole(answer), headers=headers)
@@ -150,10 +152,10 @@ class ChatEndpoints:
             if found is None:
                 runs = ", ".join(f"{name}@{item.run}" for item in deployment.runs)
                 raise _refused("model", f"has no run {wanted[:100]!r}", f"name one of {runs}")
-            return found
+            return note_run(request, found)
         user = body.get("user")
         if isinstance(user, str) and user and UNIT_HEADER not in headers_of(request):
-            return deployment.choose(user)
+            return note_run(request, deployment.choose(user))
         return choose_run(deployment, request)
 
     async def _chunks(

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lmpipe.serve.batch import Batch, rows_of
+from lmpipe.serve.client_gone import while_connected
 from lmpipe.serve.deployment import Programs, ServedRun
 from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.options import ServeOptions
@@ -44,7 +45,7 @@ class ProgramEndpoints:
         inputs = served.interface.read(await read_json(request))
         if "text/event-stream" in headers_of(request).get("accept", ""):
             return self._streamed(request, served, inputs, limits)
-        with self._slots.take():
+        with self._slots.take(), while_connected(request):
             answer = await run(served, inputs, limits)
         headers = answer_headers(served, answer)
         return json_response(served.interface.write(answer.result), headers=headers)
@@ -70,7 +71,9 @@ class ProgramEndpoints:
         unit = headers_of(request).get(UNIT_HEADER) or request_id(request)
         batch = Batch(deployment, wanted, unit, limits, self._slots, self._errors)
         rows = rows_of(await read_json(request), self._options.max_batch)
-        return json_response({"results": await batch.answer(rows)})
+        with while_connected(request):
+            results = await batch.answer(rows)
+        return json_response({"results": results})
 
     async def list_programs(self, request: Request) -> Response:
         """List the programs."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmpipe.foundation.exact_json import dump_json
@@ -25,16 +28,28 @@ _OPEN = frozenset({"/", "/docs", "/health", "/ready"})
 _OPENAI = ("/v1/chat/", "/v1/models")  # whose clients read errors in another form
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PROBLEM = b"application/problem+json"
+_STOPPING = Problem(
+    503,
+    "stopping",
+    "the server stops, and the run did not end in time",
+    "send the request again after the seconds in Retry-After",
+    retry_after=1.0,
+)
 
 
 class Gate:
     """The ASGI application around all others of a server."""
 
     def __init__(
-        self, app: ASGIApp, options: ServeOptions, errors: ErrorLog, access: AccessLog | None
+        self,
+        app: ASGIApp,
+        options: ServeOptions,
+        errors: ErrorLog,
+        access: AccessLog | None,
+        stopping: Callable[[], bool],
     ) -> None:
         self._app, self._options = app, options
-        self._errors, self._access = errors, access
+        self._errors, self._access, self._stopping = errors, access, stopping
         # Ids are not secret; asking the system for random bytes takes longer than counting.
         self._prefix, self._count = secrets.token_hex(4), count()
 
@@ -47,6 +62,12 @@ class Gate:
         try:
             self._check(scope, passage.headers)
             await self._app(scope, body, passage.send)
+        except ClientDisconnect:
+            pass  # nobody is there to be told
+        except asyncio.CancelledError:
+            if not self._stopping() or passage.started:
+                raise
+            await passage.send_problem(_STOPPING)
         except Exception as error:  # noqa: BLE001 - a program may raise anything
             await self._fail(passage, error)
         finally:
@@ -56,7 +77,7 @@ class Gate:
     def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Raise Refused if the request may not come in."""
         options = self._options
-        if options.local_only and not is_loopback(_host_of(headers.get("host", ""))):
+        if options.local_only and not _names_this_machine(headers.get("host", "")):
             raise Refused(
                 Problem(
                     421,
@@ -154,11 +175,11 @@ def key_of(headers: Mapping[str, str]) -> str:
     return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
-def _host_of(header: str) -> str:
-    """Return the host of a `Host` header, without its port and brackets."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.partition(":")[0]
+@lru_cache(maxsize=64)  # clients send the same few, and to read an address takes a while
+def _names_this_machine(host: str) -> bool:
+    """Whether a `Host` header, which may have a port and brackets, names this machine."""
+    bracketed = host.startswith("[")
+    return is_loopback(host[1:].partition("]")[0] if bracketed else host.partition(":")[0])
 
 
 def _too_large(limit: int) -> Refused:

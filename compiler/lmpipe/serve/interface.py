@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -10,16 +10,18 @@ from typing import Any
 
 import pydantic
 
+from lmpipe.errors import SignatureError
 from lmpipe.foundation.shorten import repr_without_data
 from lmpipe.modules.declared import declared_program, declared_signature
 from lmpipe.modules.declared_fields import declared_inputs, declared_result
 from lmpipe.modules.module import Module
-from lmpipe.serve.problems import FieldProblem, Problem, Refused, invalid_inputs
+from lmpipe.serve.problems import FieldProblem, Problem, Refused, escaped, invalid_inputs
 from lmpipe.signatures.signature import REASONING, Signature, result_to_json, spec_of
-from lmpipe.signatures.signature_spec import FieldSpec, type_name
+from lmpipe.signatures.signature_spec import FieldSpec, first_line, type_name
 from lmpipe.signatures.type_schema import schema_generator, without_marks
 
 _LONGEST_SHOWN = 100  # characters of a wrong value
+_MOST_SHOWN = 20  # problems of one input
 RESULT = "result"  # the name of a result that has no fields
 
 
@@ -167,8 +169,9 @@ def _about(program: Module) -> str:
 def _wrong(field: FieldSpec, value: object, error: pydantic.ValidationError) -> list[FieldProblem]:
     """Say what is wrong with a value, at each place in it."""
     found = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        place = "".join(f"/{part}" for part in problem["loc"])
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    for problem in problems[:_MOST_SHOWN]:
+        place = _pointer(value, problem["loc"], missing=problem["type"] == "missing")
         shown = repr_without_data(value, _LONGEST_SHOWN)
         detail = f"{problem['msg'].removeprefix('Value error, ')}; got {shown}"
         remedy = f"send a value of type {type_name(field.annotation)}"
@@ -176,13 +179,39 @@ def _wrong(field: FieldSpec, value: object, error: pydantic.ValidationError) -> 
     return found
 
 
+def _pointer(value: object, location: Sequence[int | str], *, missing: bool) -> str:
+    """Return where a problem is in a value, from pydantic's location, which also names types."""
+    steps: list[int | str] = []
+    for part in location:
+        match value:
+            case list() if isinstance(part, int) and part < len(value):
+                value = value[part]
+            case Mapping() if part in value:
+                value = value[part]
+            case _:
+                continue
+        steps.append(part)
+    if missing and location:
+        steps.append(location[-1])
+    return "".join(f"/{escaped(str(step))}" for step in steps)
+
+
 def _object_schema(fields: Mapping[str, FieldSpec], required: list[str], references: str) -> Schema:
     # Made together, because two types of the same name need two definitions.
-    schemas, shared = pydantic.TypeAdapter.json_schemas(
-        ((name, "validation", field.type_adapter) for name, field in fields.items()),
-        ref_template=references,
-        schema_generator=schema_generator(),
-    )
+    try:
+        schemas, shared = pydantic.TypeAdapter.json_schemas(
+            ((name, "validation", field.type_adapter) for name, field in fields.items()),
+            ref_template=references,
+            schema_generator=schema_generator(),
+        )
+    except pydantic.errors.PydanticUserError as error:
+        kinds = ", ".join(
+            f"{name}: {type_name(field.annotation)}" for name, field in fields.items()
+        )
+        raise SignatureError(
+            f"one of {kinds} has no JSON schema, so that no client can send or read it "
+            f"({first_line(error)}): annotate it with a type of pydantic or the standard library"
+        ) from error
     schemas, shared = without_marks(schemas), without_marks(shared)
     properties = {}
     for name, field in fields.items():

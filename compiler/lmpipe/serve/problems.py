@@ -45,7 +45,7 @@ class FieldProblem:
     def to_json(self) -> dict[str, str]:
         return {
             "field": self.field,
-            "pointer": f"/{_escaped(self.field)}{self.place}",
+            "pointer": f"/{escaped(self.field)}{self.place}",
             "detail": self.detail,
             "remedy": self.remedy,
         }
@@ -188,6 +188,6 @@ def openai_error(problem: Problem) -> dict[str, Any]:
     return {"message": message, "type": kind, "param": param, "code": problem.kind}
 
 
-def _escaped(token: str) -> str:
+def escaped(token: str) -> str:
     """Escape a name for a JSON pointer (RFC 6901)."""
     return token.replace("~", "~0").replace("/", "~1")

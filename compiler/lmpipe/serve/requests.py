@@ -104,8 +104,13 @@ def choose_run(deployment: Deployment, request: Request) -> ServedRun:
                 (wrong,),
             )
         )
-    setattr(request.state, RUN, found.run)
-    return found
+    return note_run(request, found)
+
+
+def note_run(request: Request, served: ServedRun) -> ServedRun:
+    """Note which run answers a request, so that a failure tells it too."""
+    setattr(request.state, RUN, served.run)
+    return served
 
 
 def header_of_run(run: str) -> str:

@@ -13,6 +13,7 @@ from lmpipe.errors import ConfigError
 from lmpipe.serve.app import ServeApp
 
 _BACKLOG = 2048
+_LAST_WORDS = 1.0  # seconds to tell the clients of runs that were ended
 
 
 class HttpServer:
@@ -45,6 +46,8 @@ class HttpServer:
                 timeout_graceful_shutdown=max(1, round(grace)),
             )
         )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stops = 0
         self.host = host
         self.port: int = self._socket.getsockname()[1]
 
@@ -61,22 +64,38 @@ class HttpServer:
         `beside` runs as long as the server takes requests.
         """
         tasks = [asyncio.create_task(coroutine) for coroutine in beside]
+        self._loop = asyncio.get_running_loop()
         try:
             await self._server.serve(sockets=[self._socket])
+            if ended := self._server.server_state.tasks:
+                await asyncio.wait(ended, timeout=_LAST_WORDS)
         finally:
+            self._loop = None
             self._socket.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def stop(self) -> None:
-        """Take no more requests, and let those in flight end; called again, end them too.
+    def close(self) -> None:
+        """Stop listening, if `serve` will not be awaited."""
+        self._socket.close()
 
-        Signal handlers and other threads may call it.
+    def stop(self) -> None:
+        """Take no more requests, and let those in flight end.
+
+        Called again, it ends them too, and a third time it waits for nothing. Signal handlers and
+        other threads may call it.
         """
         self._app.ready = False
-        self._server.force_exit = self._server.should_exit
+        self._stops += 1
         self._server.should_exit = True
+        self._server.force_exit = self._stops > 2
+        if self._stops == 2 and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._end_requests)
+
+    def _end_requests(self) -> None:
+        for task in self._server.server_state.tasks:
+            task.cancel()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,67 @@
+"""The server listens where it is told, and stops at once when it is told twice."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import httpx
+import pytest
+from helpers.http_servers import serving
+from helpers.served import app_of, served
+
+import lmpipe
+from lmpipe.errors import ConfigError
+from lmpipe.serve.server import HttpServer
+
+
+def test_a_port_that_is_taken_is_told_with_the_remedy() -> None:
+    first = HttpServer(app_of())
+    with pytest.raises(ConfigError, match=f"port {first.port}: .*--port 0"):
+        HttpServer(app_of(), port=first.port)
+    first.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:"),
+        ("::1", "http://[::1]:"),
+        ("0.0.0.0", "http://127.0.0.1:"),
+    ],
+)
+def test_its_address_is_that_on_this_machine(host: str, expected: str) -> None:
+    server = HttpServer(app_of(), host=host)
+    assert server.url == f"{expected}{server.port}"
+    server.close()
+
+
+class Held(lmpipe.Module):
+    """Runs until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+
+    async def forward(self, message: str) -> str:
+        self.begun.set()
+        await asyncio.Event().wait()
+        return ""
+
+
+def test_a_second_stop_ends_what_still_runs() -> None:
+    program = Held()
+    answers: list[httpx.Response] = []
+
+    def ask(url: str) -> None:
+        answers.append(httpx.post(f"{url}/v1/programs/route", json={"message": "?"}, timeout=60))
+
+    with serving(app_of(served(program)), grace=3600) as server:
+        asking = threading.Thread(target=ask, args=(server.url,))
+        asking.start()
+        assert program.begun.wait(60)
+        server.stop()
+        server.stop()
+        asking.join(60)
+    assert [(answer.status_code, answer.json()["type"]) for answer in answers] == [
+        (503, "urn:lmpipe:problem:stopping")
+    ]
