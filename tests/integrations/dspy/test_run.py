@@ -14,7 +14,14 @@ from helpers.dspy_programs import BY_NAME, same_answer
 from helpers.dspy_stub import scripted_lm
 
 import lmpipe
-from lmpipe.errors import CallError, ConfigError, DataError, LMUnavailableError, RecipeError
+from lmpipe.errors import (
+    CallError,
+    ConfigError,
+    DataError,
+    LMRequestError,
+    LMUnavailableError,
+    RecipeError,
+)
 from lmpipe.integrations.dspy import dspy_metric, from_dspy
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.request import Request
@@ -127,6 +134,24 @@ def test_an_outage_that_dspy_catches_stops_the_evaluation() -> None:
     runtime = Runtime()
     with lmpipe.using(runtime=runtime), pytest.raises(LMUnavailableError):
         lmpipe.evaluate(from_dspy(module), [example], same_answer, lm=lmpipe.ScriptedLM(gone))
+
+
+def test_an_agent_shortens_a_prompt_that_is_too_long() -> None:
+    case = BY_NAME["react"]
+    answer = scripted_lm(case.values).script
+
+    def limited(request: Request) -> Any:
+        if "observation_0" in request.messages[-1].text and "observation_1" in (
+            request.messages[-1].text
+        ):
+            raise LMRequestError("prompt is too long: 9 tokens > 8 maximum", status=400)
+        return answer(request)  # type: ignore[operator]
+
+    example, trace = case.examples(0), Trace()
+    with lmpipe.using(lm=lmpipe.ScriptedLM(limited), runtime=Runtime()), scope(trace=trace):
+        result = from_dspy(case.make())(question=example.question)
+    assert "observation_0" not in trace.steps[-1].inputs["trajectory"]
+    assert result.answer == "57"
 
 
 def test_a_run_makes_no_more_calls_than_it_declares(tmp_path: Path) -> None:

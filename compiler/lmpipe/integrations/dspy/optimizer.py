@@ -19,6 +19,7 @@ from lmpipe.integrations.dspy.bridge import BridgeLM
 from lmpipe.integrations.dspy.examples import example_to_dspy
 from lmpipe.integrations.dspy.lms import AskedLMs, lm_from_dspy
 from lmpipe.integrations.dspy.metrics import DSPyMetric
+from lmpipe.integrations.dspy.printing import printing_to_stderr
 from lmpipe.integrations.dspy.program import DSPyProgram
 from lmpipe.integrations.dspy.run import SETTING, DSPyRun
 from lmpipe.integrations.dspy.states import learned_in, to_dspy
@@ -136,7 +137,10 @@ class DSPyOptimizer:
         kept = random.getstate()
         random.seed(task.rng(self.name).getrandbits(64))  # DSPy draws some from the global stream
         try:
-            with dspy.context(lm=run.bridge(), trace=[], **{SETTING: run}):
+            with (
+                dspy.context(lm=run.bridge(), trace=[], **{SETTING: run}),
+                printing_to_stderr(run),
+            ):
                 return optimizer.compile(student, **data)
         finally:
             random.setstate(kept)
