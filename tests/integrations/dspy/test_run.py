@@ -24,7 +24,7 @@ from lmpipe.errors import (
 )
 from lmpipe.integrations.dspy import dspy_metric, from_dspy
 from lmpipe.lm.cache.cache import Cache
-from lmpipe.lm.request import Request
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
 from lmpipe.state.trace import Trace
@@ -298,3 +298,44 @@ def test_a_module_of_dspy_is_a_metric_whose_calls_go_to_the_judge() -> None:
 def test_what_is_no_program_is_refused(given: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_dspy(given)
+
+
+class Direct(dspy.Module):
+    """It asks an LM of its own without a predictor, and another one in a block."""
+
+    def __init__(self, asked: Any) -> None:
+        super().__init__()
+        self.asked = asked
+        self.answer = dspy.Predict("question -> answer")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        (text,) = self.asked(question)
+        with dspy.context(lm=self.asked):
+            return dspy.Prediction(answer=self.answer(question=question).answer, text=text)
+
+
+def test_every_lm_that_a_module_holds_is_asked_through_the_runtime() -> None:
+    asked: list[str] = []
+
+    class Noting(Runtime):
+        def complete(self, request: Request, **options: Any) -> Reply:
+            asked.append(request.lm.model)
+            return Reply("[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]")
+
+    own = dspy.LM("openai/own", api_base="http://127.0.0.1:1/v1", api_key="k")
+    reader = dspy.LM("openai/reader", api_base="http://127.0.0.1:1/v1", api_key="k")
+    with (
+        lmpipe.using(lm=lm(), runtime=Noting()),
+        dspy.context(adapter=dspy.TwoStepAdapter(reader)),
+    ):
+        assert from_dspy(Direct(own))(question="?").answer == "yes"
+    assert asked == ["openai/own", "openai/own", "openai/reader"]
+
+
+def test_a_predictor_tells_its_prompt_and_its_reply() -> None:
+    case = BY_NAME["history"]
+    (predictor,) = from_dspy(case.make()).predictors().values()
+    turns = [{"question": "Who?", "answer": "I."}]
+    messages = predictor.conversation({"question": "And?", "history": {"messages": turns}})
+    assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
+    assert predictor.reply({"answer": "So."}).startswith("[[ ## answer ## ]]\nSo.")

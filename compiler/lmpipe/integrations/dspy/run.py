@@ -46,7 +46,7 @@ class DSPyRun:
         self.asked = asked
         self.failure: Exception | None = None
         self._context = contextvars.copy_context()
-        self._bridges: dict[int, BridgeLM] = {}
+        self._bridges: dict[int, tuple[Any, BridgeLM]] = {}
 
     def bridge(self, lm: Any = None) -> Any:
         """Return what predictors ask in place of an LM of DSPy; None is the run's LM."""
@@ -57,8 +57,9 @@ class DSPyRun:
         found = self._bridges.get(id(lm))
         if found is None:
             own = None if lm is None else lm_from_dspy(lm)
-            found = self._bridges[id(lm)] = BridgeLM(self, own, {} if lm is None else lm.kwargs)
-        return found
+            made = BridgeLM(self, own, {} if lm is None else lm.kwargs)
+            found = self._bridges[id(lm)] = lm, made  # the LM too, so that no other gets its id
+        return found[1]
 
     def complete(self, request: Request, label: str, role: str) -> Reply:
         """Make an LM call for the predictor at a path; the scope says on whose account it is."""
