@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dspy
+import orjson
 import pytest
 from dspy.utils import DummyLM
 from helpers.dspy_programs import BY_NAME, same_answer
@@ -24,6 +25,7 @@ from lmpipe.errors import (
 )
 from lmpipe.integrations.dspy import dspy_metric, from_dspy
 from lmpipe.lm.cache.cache import Cache
+from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
@@ -339,3 +341,39 @@ def test_a_predictor_tells_its_prompt_and_its_reply() -> None:
     messages = predictor.conversation({"question": "And?", "history": {"messages": turns}})
     assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
     assert predictor.reply({"answer": "So."}).startswith("[[ ## answer ## ]]\nSo.")
+
+
+def test_predictions_are_written_as_objects(tmp_path: Path) -> None:
+    case = BY_NAME["pydantic"]
+    file = tmp_path / "rows.jsonl"
+    found = lmpipe.evaluate(
+        case.make(), case.data(1, first=3), case.metric, lm=scripted_lm(case.values), save_to=file
+    )
+    assert found.score == 1.0
+    assert orjson.loads(file.read_bytes())["prediction"] == {
+        "order": {"items": [{"name": "nut", "count": 3}], "urgent": False},
+        "tags": ["nuts"],
+    }
+
+
+def test_a_compile_is_recorded_and_replayed_without_its_lm(tmp_path: Path) -> None:
+    case = BY_NAME["multi-hop"]
+
+    def compiled(student: lmpipe.ScriptedLM, mode: str, folder: str) -> bytes:
+        recipe = lmpipe.Recipe(
+            program=case.make(),
+            train=case.data(6),
+            val=case.data(4, first=10),
+            metric=case.metric,
+            optimizer=lmpipe.RandomSearch(candidates=2),
+            student=student,
+        )
+        cassette = Cassette(tmp_path / "calls.jsonl", mode=mode)  # type: ignore[arg-type]
+        with lmpipe.using(runtime=Runtime(store=cassette)), cassette:
+            run = lmpipe.compile(recipe, runs=tmp_path / folder)
+        return (run.path / "program.json").read_bytes()
+
+    recorded = compiled(scripted_lm(case.values), "rewrite", "recorded")
+    again = scripted_lm(case.values)
+    assert compiled(again, "none", "replayed") == recorded
+    assert again.requests == []
