@@ -30,6 +30,7 @@ from lmpipe.lm.events import PredictorEnded, PredictorStarted
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
+from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.state.trace import Trace
 
 VALUES = BY_NAME["string"].values
@@ -134,7 +135,7 @@ def test_an_outage_that_dspy_catches_stops_the_evaluation() -> None:
         dspy.Predict("question -> answer: int"), N=2, reward_fn=lambda args, pred: 1, threshold=1
     )
     example = lmpipe.Example(question=QUESTION, answer=3).with_inputs("question")
-    runtime = Runtime()
+    runtime = Runtime(retry=RetryPolicy(attempts=1))
     with lmpipe.using(runtime=runtime), pytest.raises(LMUnavailableError):
         lmpipe.evaluate(from_dspy(module), [example], same_answer, lm=lmpipe.ScriptedLM(gone))
 
