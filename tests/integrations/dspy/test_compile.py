@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.dspy_programs import CASES, Case
+from helpers.dspy_programs import BY_NAME, CASES, Case
 from helpers.dspy_stub import scripted_lm
 
 import lmpipe
+from lmpipe.errors import BudgetExhaustedError
 from lmpipe.integrations.dspy import from_dspy
 
 EACH = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -39,3 +40,19 @@ def test_each_program_gets_better(case: Case, optimizer: str, tmp_path: Path) ->
     run = lmpipe.compile(recipe(case, optimizer), runs=tmp_path)
     (declared,) = [each for each in run.candidates if each.name == "as declared"]
     assert declared.score < run.scores["validation"] == 1.0
+
+
+@pytest.mark.parametrize("calls", [25, 60])
+@pytest.mark.parametrize("name", ["multi-hop", "react"])
+def test_no_call_is_made_beyond_the_budget(name: str, calls: int, tmp_path: Path) -> None:
+    student = scripted_lm(BY_NAME[name].values)
+    budget = lmpipe.Budget(calls=calls)
+    made = recipe(BY_NAME[name], "random-search", student=student, budget=budget)
+    try:
+        run = lmpipe.compile(made, runs=tmp_path)
+    except BudgetExhaustedError:  # before the first candidate was scored
+        spent = calls
+    else:
+        spent = sum(role.calls for role in run.spend.values())
+        assert run.stopped
+    assert len(student.requests) <= spent <= calls

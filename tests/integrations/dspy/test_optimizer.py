@@ -135,3 +135,31 @@ def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
     made = recipe("dspy.MIPRO3", student=scripted_lm(CASE.values))
     with pytest.raises(RecipeError, match="DSPy has no optimizer 'MIPRO3'"):
         lmpipe.compile(made, runs=tmp_path)
+
+
+def test_what_dspy_prints_does_not_reach_stdout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optimizer = DSPyOptimizer(
+        dspy.MIPROv2, auto=None, num_candidates=2, num_threads=2, compile_options=MIPRO_OPTIONS
+    )
+    lmpipe.compile(recipe(optimizer, student=scripted_lm(CASE.values)), runs=tmp_path)
+    printed = capsys.readouterr()
+    assert "Bootstrapping set" in printed.err
+    assert "Bootstrapp" not in printed.out
+
+
+def test_the_best_program_so_far_is_kept_when_the_budget_ends(tmp_path: Path) -> None:
+    optimizer = DSPyOptimizer(
+        dspy.MIPROv2,
+        auto=None,
+        num_candidates=3,
+        num_threads=1,
+        compile_options={"num_trials": 12, "minibatch": False},
+    )
+    made = recipe(optimizer, student=scripted_lm(CASE.values), budget=lmpipe.Budget(calls=100))
+    run = lmpipe.compile(made, runs=tmp_path)
+    assert run.stopped
+    assert run.candidates[-1].name == "dspy.MIPROv2, best so far"
+    assert run.scores["validation"] == 1.0
+    assert sum(role.calls for role in run.spend.values()) <= 100

@@ -8,18 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import dspy
+import orjson
 import pytest
 from dspy.utils import DummyLM
 from helpers.dspy_programs import BY_NAME, same_answer
 from helpers.dspy_stub import scripted_lm
 
 import lmpipe
-from lmpipe.errors import CallError, ConfigError, DataError, LMUnavailableError, RecipeError
+from lmpipe.errors import (
+    CallError,
+    ConfigError,
+    DataError,
+    LMRequestError,
+    LMUnavailableError,
+    RecipeError,
+)
 from lmpipe.integrations.dspy import dspy_metric, from_dspy
 from lmpipe.lm.cache.cache import Cache
-from lmpipe.lm.request import Request
+from lmpipe.lm.cassettes.cassette import Cassette
+from lmpipe.lm.events import PredictorEnded, PredictorStarted
+from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
+from lmpipe.lm.traffic.retry import RetryPolicy
 from lmpipe.state.trace import Trace
 
 VALUES = BY_NAME["string"].values
@@ -124,9 +135,27 @@ def test_an_outage_that_dspy_catches_stops_the_evaluation() -> None:
         dspy.Predict("question -> answer: int"), N=2, reward_fn=lambda args, pred: 1, threshold=1
     )
     example = lmpipe.Example(question=QUESTION, answer=3).with_inputs("question")
-    runtime = Runtime()
+    runtime = Runtime(retry=RetryPolicy(attempts=1))
     with lmpipe.using(runtime=runtime), pytest.raises(LMUnavailableError):
         lmpipe.evaluate(from_dspy(module), [example], same_answer, lm=lmpipe.ScriptedLM(gone))
+
+
+def test_an_agent_shortens_a_prompt_that_is_too_long() -> None:
+    case = BY_NAME["react"]
+    answer = scripted_lm(case.values).script
+
+    def limited(request: Request) -> Any:
+        if "observation_0" in request.messages[-1].text and "observation_1" in (
+            request.messages[-1].text
+        ):
+            raise LMRequestError("prompt is too long: 9 tokens > 8 maximum", status=400)
+        return answer(request)  # type: ignore[operator]
+
+    example, trace = case.examples(0), Trace()
+    with lmpipe.using(lm=lmpipe.ScriptedLM(limited), runtime=Runtime()), scope(trace=trace):
+        result = from_dspy(case.make())(question=example.question)
+    assert "observation_0" not in trace.steps[-1].inputs["trajectory"]
+    assert result.answer == "57"
 
 
 def test_a_run_makes_no_more_calls_than_it_declares(tmp_path: Path) -> None:
@@ -273,3 +302,111 @@ def test_a_module_of_dspy_is_a_metric_whose_calls_go_to_the_judge() -> None:
 def test_what_is_no_program_is_refused(given: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_dspy(given)
+
+
+class Direct(dspy.Module):
+    """It asks an LM of its own without a predictor, and another one in a block."""
+
+    def __init__(self, asked: Any) -> None:
+        super().__init__()
+        self.asked = asked
+        self.answer = dspy.Predict("question -> answer")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        (text,) = self.asked(question)
+        with dspy.context(lm=self.asked):
+            return dspy.Prediction(answer=self.answer(question=question).answer, text=text)
+
+
+def test_every_lm_that_a_module_holds_is_asked_through_the_runtime() -> None:
+    asked: list[str] = []
+
+    class Noting(Runtime):
+        def complete(self, request: Request, **options: Any) -> Reply:
+            asked.append(request.lm.model)
+            return Reply("[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]")
+
+    own = dspy.LM("openai/own", api_base="http://127.0.0.1:1/v1", api_key="k")
+    reader = dspy.LM("openai/reader", api_base="http://127.0.0.1:1/v1", api_key="k")
+    with (
+        lmpipe.using(lm=lm(), runtime=Noting()),
+        dspy.context(adapter=dspy.TwoStepAdapter(reader)),
+    ):
+        assert from_dspy(Direct(own))(question="?").answer == "yes"
+    assert asked == ["openai/own", "openai/own", "openai/reader"]
+
+
+def test_a_predictor_tells_its_prompt_and_its_reply() -> None:
+    case = BY_NAME["history"]
+    (predictor,) = from_dspy(case.make()).predictors().values()
+    turns = [{"question": "Who?", "answer": "I."}]
+    messages = predictor.conversation({"question": "And?", "history": {"messages": turns}})
+    assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
+    assert predictor.reply({"answer": "So."}).startswith("[[ ## answer ## ]]\nSo.")
+
+
+def test_predictions_are_written_as_objects(tmp_path: Path) -> None:
+    case = BY_NAME["pydantic"]
+    file = tmp_path / "rows.jsonl"
+    found = lmpipe.evaluate(
+        case.make(), case.data(1, first=3), case.metric, lm=scripted_lm(case.values), save_to=file
+    )
+    assert found.score == 1.0
+    assert orjson.loads(file.read_bytes())["prediction"] == {
+        "order": {"items": [{"name": "nut", "count": 3}], "urgent": False},
+        "tags": ["nuts"],
+    }
+
+
+def test_a_compile_is_recorded_and_replayed_without_its_lm(tmp_path: Path) -> None:
+    case = BY_NAME["multi-hop"]
+
+    def compiled(student: lmpipe.ScriptedLM, mode: str, folder: str) -> bytes:
+        recipe = lmpipe.Recipe(
+            program=case.make(),
+            train=case.data(6),
+            val=case.data(4, first=10),
+            metric=case.metric,
+            optimizer=lmpipe.RandomSearch(candidates=2),
+            student=student,
+        )
+        cassette = Cassette(tmp_path / "calls.jsonl", mode=mode)  # type: ignore[arg-type]
+        with lmpipe.using(runtime=Runtime(store=cassette)), cassette:
+            run = lmpipe.compile(recipe, runs=tmp_path / folder)
+        return (run.path / "program.json").read_bytes()
+
+    recorded = compiled(scripted_lm(case.values), "rewrite", "recorded")
+    again = scripted_lm(case.values)
+    assert compiled(again, "none", "replayed") == recorded
+    assert again.requests == []
+
+
+def test_listeners_are_told_of_predictors_by_their_names() -> None:
+    case, events = BY_NAME["multi-hop"], list[Any]()
+    with lmpipe.using(lm=scripted_lm(case.values)), lmpipe.observing(events.append):
+        from_dspy(case.make())(question=case.examples(3).question)
+    started = [event for event in events if isinstance(event, PredictorStarted)]
+    ended = [event for event in events if isinstance(event, PredictorEnded)]
+    assert [event.predictor for event in started] == [
+        "generate_query[0].predict",
+        "generate_query[1].predict",
+        "generate_answer.predict",
+    ]
+    assert ended[2].results[0].answer == "sea 3"
+
+
+def test_a_run_that_catches_the_error_of_too_many_calls_fails_all_the_same(tmp_path: Path) -> None:
+    module = dspy.BestOfN(
+        dspy.Predict("question -> answer: int"), N=4, reward_fn=lambda args, pred: 0, threshold=1
+    )
+    case = BY_NAME["string"]
+    recipe = lmpipe.Recipe(
+        program=from_dspy(module, max_calls=2),
+        train=case.data(4),
+        val=case.data(3, first=10),
+        metric=case.metric,
+        student=lm(),
+        budget=lmpipe.Budget(calls=500),
+    )
+    with pytest.raises(RecipeError, match="made more than 2 LM calls"):
+        lmpipe.compile(recipe, runs=tmp_path)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dspy
@@ -54,6 +55,16 @@ def remembering(adapter: Any) -> Any:
     made = object.__new__(_remembering_class(type(adapter)))
     vars(made).update(vars(adapter))
     made._lmpipe_systems, made._lmpipe_demos = weakref.WeakKeyDictionary(), {}
+    return made
+
+
+def with_lms(adapter: Any, bridge: Callable[[Any], Any]) -> Any:
+    """Return an adapter whose own LMs are bridged, such as one that reads the outputs by an LM."""
+    own = {name: lm for name, lm in vars(adapter).items() if isinstance(lm, dspy.BaseLM)}
+    if not own:
+        return adapter
+    made = copy.copy(adapter)
+    vars(made).update({name: bridge(lm) for name, lm in own.items()})
     return made
 
 

@@ -36,12 +36,19 @@ class ProgramCopier:
         self._program, self._learned = program, learned
         self._copied = _leading_to(program, learned)
 
-    def copy(self) -> dspy.Module:
-        """Make a copy for one run."""
+    def copy(self, bridge: Callable[[Any], Any]) -> dspy.Module:
+        """Make a copy for one run, whose modules ask `bridge(lm)` in place of their LMs."""
         copies: dict[int, Any] = {}
-        return self._copy(self._program, copies)
 
-    def _copy(self, value: Any, copies: dict[int, Any]) -> Any:
+        def copied(value: Any) -> Any:
+            if isinstance(value, dspy.BaseLM):
+                return bridge(value)
+            return self._copy(value, copies, copied)
+
+        made: dspy.Module = copied(self._program)
+        return made
+
+    def _copy(self, value: Any, copies: dict[int, Any], copied: Callable[[Any], Any]) -> Any:
         key = id(value)
         if key in copies:
             return copies[key]
@@ -50,7 +57,7 @@ class ProgramCopier:
             return made
         if key not in self._copied:
             return value
-        return self._holder(value, copies, lambda item: self._copy(item, copies))
+        return self._holder(value, copies, copied)
 
     def _holder(self, value: Any, copies: dict[int, Any], copied: Callable[[Any], Any]) -> Any:
         # A copy is registered before its parts are copied, because they may refer to it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -48,6 +48,7 @@ class LearnedPredictor:
         self.demos = [dspy_demo(spec, demo) for demo in state.demos]
         self.config = {**declared.config, **state.decoding}
         self._declared, self._pools = declared, pools
+        self._near: dict[int, dspy.Example] = {}
         self._plain: tuple[Any, PlainPrompt | None] | None = None
 
     @cached_property
@@ -93,9 +94,16 @@ class LearnedPredictor:
             places = set(self._withheld.places(shown, example))
             demos = [demo for place, demo in enumerate(demos) if place not in places]
         if self._neighbours is not None:
-            near: Sequence[Demo] = self._neighbours.nearest(shown, vector, example)
-            demos = [*demos, *(dspy_demo(self.spec, demo) for demo in near)]
+            near = self._neighbours.nearest(shown, vector, example)
+            demos = [*demos, *map(self._written, near)]
         return demos
+
+    def _written(self, demo: Demo) -> dspy.Example:
+        """Write a demonstration of the pool, once."""
+        known = self._near.get(id(demo))
+        if known is None:
+            known = self._near[id(demo)] = dspy_demo(self.spec, demo)
+        return known
 
     def embedding(self, inputs: Mapping[str, Any]) -> Embedding:
         """Make the request for the vector of inputs that `demos_for` needs."""

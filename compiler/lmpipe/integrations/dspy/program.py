@@ -12,7 +12,7 @@ import dspy
 
 from lmpipe.errors import CallError, ConfigError, OutputError
 from lmpipe.foundation.source_code import source_of
-from lmpipe.integrations.dspy.adapters import remembering
+from lmpipe.integrations.dspy.adapters import remembering, with_lms
 from lmpipe.integrations.dspy.calls import count_calls_of
 from lmpipe.integrations.dspy.copying import ProgramCopier, modules_inside, predictors_inside
 from lmpipe.integrations.dspy.lms import AskedLMs
@@ -124,8 +124,8 @@ class DSPyProgram(Module):
     def metric_for(self, metric: Any) -> Any:
         """Return the metric as one that is written for DSPy, unless it is lmpipe's own."""
         kind = metric if isinstance(metric, FunctionType) else type(metric)
-        theirs = kind.__module__.partition(".")[0] == "lmpipe"
-        return metric if theirs or not callable(metric) else dspy_metric(metric)
+        ours = isinstance(metric, Module) or kind.__module__.partition(".")[0] == "lmpipe"
+        return metric if ours or not callable(metric) else dspy_metric(metric)
 
     def input_parameters(self) -> inspect.Signature:
         """What a call takes: the parameters of `forward`, or the inputs of the signature."""
@@ -146,37 +146,42 @@ class DSPyProgram(Module):
         run = DSPyRun(self._asked)
         try:
             with dspy.context(**self._settings(run)):
-                result = self._new_copy()(*args, **kwargs)
+                result = self._new_copy(run)(*args, **kwargs)
                 return _traced(run, result)
-        except dspy.AdapterParseError as error:
-            run.check()
-            raise _output_error(error) from error
+        except Exception as error:
+            meant = _meant(run, error)
+            if meant is error:
+                raise
+            raise meant from error
 
     async def _aforward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._check(args, kwargs)
         run = DSPyRun(self._asked)
         try:
             with dspy.context(**self._settings(run)):
-                result = await self._new_copy().acall(*args, **kwargs)
+                result = await self._new_copy(run).acall(*args, **kwargs)
                 return _traced(run, result)
-        except dspy.AdapterParseError as error:
-            run.check()
-            raise _output_error(error) from error
+        except Exception as error:
+            meant = _meant(run, error)
+            if meant is error:
+                raise
+            raise meant from error
 
     def _settings(self, run: DSPyRun) -> dict[str, Any]:
         """What DSPy is configured with in a run."""
         configured, known = dspy.settings.adapter, vars(self).get("_adapter")
         if known is None or known[0] is not configured:
             known = vars(self)["_adapter"] = configured, remembering(configured)
-        return {"lm": run.bridge(), "trace": [], "adapter": known[1], SETTING: run}
+        adapter = with_lms(known[1], run.bridge)
+        return {"lm": run.bridge(), "trace": [], "adapter": adapter, SETTING: run}
 
-    def _new_copy(self) -> dspy.Module:
+    def _new_copy(self, run: DSPyRun) -> dspy.Module:
         copier: ProgramCopier | None = vars(self).get("_copier")
         if copier is None:
             every = (*self.parts.values(), *self._others)
             learned = {id(item.declared): item.learned() for item in every}
             copier = vars(self)["_copier"] = ProgramCopier(self.module, learned)
-        return copier.copy()
+        return copier.copy(run.bridge)
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Check the inputs of a module of DSPy's own, which only warns of wrong ones."""
@@ -269,8 +274,13 @@ def _traced(run: DSPyRun, result: Any) -> Any:
     return result
 
 
-def _output_error(error: dspy.AdapterParseError) -> OutputError:
-    return OutputError(str(error).strip(), raw=str(error.lm_response))
+def _meant(run: DSPyRun, error: Exception) -> Exception:
+    """Return the error that an error of the program's code means."""
+    if run.failure is not None:
+        return run.failure
+    if isinstance(error, dspy.AdapterParseError):
+        return OutputError(str(error).strip(), raw=str(error.lm_response))
+    return error
 
 
 def _restored(module: dspy.Module, max_calls: int | None, state: ProgramState) -> Module:

@@ -28,6 +28,18 @@ class RecordedPredict:
     callbacks: Any
     _forward_postprocess: Any
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not args and self._is_unwatched():
+            return self.forward(**kwargs)
+        above: Any = super()
+        return above.__call__(*args, **kwargs)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        if not args and self._is_unwatched():
+            return await self.aforward(**kwargs)
+        above: Any = super()
+        return await above.acall(*args, **kwargs)
+
     def forward(self, **kwargs: Any) -> Any:
         above: Any = super()
         run = current_run()
@@ -60,6 +72,15 @@ class RecordedPredict:
             use.ends(prediction)
         return prediction
 
+    def _is_unwatched(self) -> bool:
+        """Whether DSPy's own accounts and callbacks of a plain use have nobody to tell."""
+        settings = dspy.settings
+        return (
+            current_run() is not None
+            and not (self.callbacks or settings.callbacks or settings.track_usage)
+            and self._lmpipe_learned.plain_prompt(settings.adapter) is not None
+        )
+
     def _lm_and_demos(
         self, run: DSPyRun, kwargs: dict[str, Any], vector: str | None
     ) -> tuple[Any, Any]:
@@ -83,9 +104,7 @@ class RecordedPredict:
         adapter, config = dspy.settings.adapter, dict(self.config)
         outputs = lm(messages=_messages(adapter, prompt, demos, inputs), **config)
         try:
-            read = adapter._call_postprocess(
-                prompt.signature, prompt.signature, outputs, lm, config
-            )
+            read = _read(adapter, prompt, outputs, lm, config)
         except dspy.AdapterParseError:
             if not adapter.use_json_adapter_fallback:
                 raise
@@ -97,15 +116,20 @@ class RecordedPredict:
         adapter, config = dspy.settings.adapter, dict(self.config)
         outputs = await lm.acall(messages=_messages(adapter, prompt, demos, inputs), **config)
         try:
-            read = adapter._call_postprocess(
-                prompt.signature, prompt.signature, outputs, lm, config
-            )
+            read = _read(adapter, prompt, outputs, lm, config)
         except dspy.AdapterParseError:
             if not adapter.use_json_adapter_fallback:
                 raise
             again = adapter._make_json_adapter_fallback()
             read = await again.acall(lm, config, prompt.signature, demos, inputs)
         return self._forward_postprocess(read, prompt.signature, **inputs)
+
+
+def _read(adapter: Any, prompt: PlainPrompt, outputs: list[Any], lm: Any, config: Any) -> Any:
+    (output,) = outputs
+    if type(output) is str:  # a text with something in it
+        return [adapter.parse(prompt.signature, output)]
+    return adapter._call_postprocess(prompt.signature, prompt.signature, outputs, lm, config)
 
 
 def _messages(adapter: Any, prompt: PlainPrompt, demos: Any, inputs: dict[str, Any]) -> list[Any]:
