@@ -80,7 +80,7 @@ class Benchmark:
             choice = self._choice(measurement)
             options += ["--engine", choice.engine, "--threads", choice.threads]
             folder = folder / choice.engine  # each engine has its own entries
-        elif side != "lmpipe":
+        elif side not in ("lmpipe", "from_dspy"):
             options += ["--engine", side]
         if measurement.cached:
             options += ["--cache", folder]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
-# The two libraries, and three bare clients that set the limits: HTTP over sockets, HTTP by aiohttp,
-# and a read from diskcache.
-SideName = Literal["lmpipe", "dspy", "sockets", "aiohttp", "diskcache"]
+# The two libraries, DSPy's programs on lmpipe, and three bare clients that set the limits: HTTP
+# over sockets, HTTP by aiohttp, and a read from diskcache.
+SideName = Literal["lmpipe", "dspy", "from_dspy", "sockets", "aiohttp", "diskcache"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Measurement:
         bare: the bare clients that measure the limits.
         dspy: whether DSPy takes part.
         once: whether to measure only one round.
+        ours: the side that is compared with DSPy.
     """
 
     name: str
@@ -60,10 +61,11 @@ class Measurement:
     bare: tuple[SideName, ...] = ()
     dspy: bool = True
     once: bool = False
+    ours: SideName = "lmpipe"
 
     @property
     def sides(self) -> tuple[SideName, ...]:
-        return ("lmpipe", *(("dspy",) if self.dspy else ()), *self.bare)
+        return (self.ours, *(("dspy",) if self.dspy else ()), *self.bare)
 
     def command_of(self, side: SideName) -> str:
         """Return the harness command that measures a side."""
@@ -75,6 +77,12 @@ def _fresh(command: str, title: str, in_flight: int, goal: float | None = None) 
     figure = Figure("per_second", f"{title}, {in_flight} in flight", goal=goal)
     bare: tuple[SideName, ...] = ("sockets", "aiohttp") if command == "async" else ()
     return Measurement(f"{command}-{in_flight}", command, (figure,), in_flight, bare=bare)
+
+
+def _from_dspy(command: str, title: str) -> Measurement:
+    """Measure the same DSPy program alone and by `from_dspy`."""
+    figure = Figure("per_second", f"DSPy's program by from_dspy: {title}, 64 in flight", goal=3.0)
+    return Measurement(f"from-dspy-{command}", command, (figure,), 64, ours="from_dspy")
 
 
 def _cached(command: str, title: str, in_flight: int, goal: float | None = None) -> Measurement:
@@ -110,6 +118,8 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _fresh("sync", "sync forward", 1),
     _fresh("sync", "sync forward", 64, goal=10.0),
     _fresh("sync", "sync forward", 256),
+    _from_dspy("async", "async"),
+    _from_dspy("sync", "sync forward"),
     _cached("cached-sync", "a plain loop", 1, goal=12.0),
     _cached("cached-async", "async, 64 in flight", 64),
     Measurement("evaluate", "evaluate", (_ROWS,), 64),

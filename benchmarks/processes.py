@@ -40,7 +40,8 @@ class Sides:
         Raises:
             SystemExit: if it fails; the message has the end of its output.
         """
-        script = HERE / "sides" / f"{side if side in ('lmpipe', 'dspy') else 'bare'}_side.py"
+        own = side in ("lmpipe", "dspy", "from_dspy")
+        script = HERE / "sides" / f"{side if own else 'bare'}_side.py"
         return run_json([self.pythons[side], script, *arguments], self.environment(side))
 
     def environment(self, side: SideName) -> dict[str, str]:

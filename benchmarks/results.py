@@ -65,7 +65,7 @@ def _row(measurement: Measurement, figure: Figure, rounds: Rounds) -> Row:
     medians = {
         side: statistics.median(one[figure.key] for one in done) for side, done in rounds.items()
     }
-    lmpipe, dspy = medians["lmpipe"], medians.get("dspy")
+    lmpipe, dspy = medians[measurement.ours], medians.get("dspy")
     ratio = _ratio(lmpipe, dspy, higher=figure.higher)
     return Row(
         title=figure.title.format(calls=measurement.calls),
@@ -74,7 +74,7 @@ def _row(measurement: Measurement, figure: Figure, rounds: Rounds) -> Row:
         lmpipe=lmpipe,
         dspy=dspy,
         ratio=ratio,
-        cpu_ratio=_cpu_ratio(figure, rounds),
+        cpu_ratio=_cpu_ratio(figure, measurement.ours, rounds),
         aiohttp=medians.get("aiohttp"),
         limit=medians.get("sockets") or medians.get("diskcache"),
         goal=f">= {figure.goal:g} x DSPy" if figure.goal else "",
@@ -87,13 +87,13 @@ def _ratio(lmpipe: float, dspy: float | None, *, higher: bool) -> float | None:
     return best / other if best and other else None
 
 
-def _cpu_ratio(figure: Figure, rounds: Rounds) -> float | None:
+def _cpu_ratio(figure: Figure, ours: SideName, rounds: Rounds) -> float | None:
     share = figure.key.replace("per_second", "cpu_share")
     if share == figure.key or "dspy" not in rounds:
         return None
     lmpipe, dspy = (
         statistics.median(one[share] / one[figure.key] for one in rounds[side])
-        for side in ("lmpipe", "dspy")
+        for side in (ours, "dspy")
     )
     return _ratio(lmpipe, dspy, higher=False)
 

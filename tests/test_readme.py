@@ -10,6 +10,7 @@ import orjson
 import pytest
 from helpers.agent_replies import step_in
 from helpers.code_replies import code, outputs
+from helpers.dspy_stub import scripted_lm
 from helpers.filler import fill
 from helpers.pages import ROOT, blocks, examples_of, run_examples
 from helpers.sandboxes import needs_monty
@@ -172,3 +173,12 @@ def test_it_says_what_happens_to_effects_in_a_search() -> None:
     words = " ".join(said.split())
     assert "hundreds of times" in words
     assert "What `forward` does by itself happens in every run." in words
+
+
+def test_the_examples_about_dspy_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scripted = scripted_lm(lambda turn: {"team": "shipping", "reasoning": "a parcel"})
+    with lmpipe.using(lm=scripted):
+        names = run_examples(examples_of("dspy.md"), tmp_path)
+    assert names["evaluation"].score == 0.0  # that LM needs a demonstration
+    assert names["run"].scores["validation"] == names["theirs"].scores["validation"] == 1.0

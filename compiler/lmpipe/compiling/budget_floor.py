@@ -24,7 +24,7 @@ def check_budget(prepared: PreparedRecipe) -> None:
 def budget_problem(prepared: PreparedRecipe) -> str:
     """Say why the budget is too small to score a first candidate; empty if it may be enough."""
     recipe, lms, test = prepared.recipe, prepared.lms, prepared.plan().test.worst
-    states, val = len(baselines(recipe.program.state())), list(range(len(prepared.val)))
+    states, val = len(baselines(recipe.program)), list(range(len(prepared.val)))
     examples = len(recipe.racing.blocks(val)[0]) if recipe.racing else len(val)
     # The last run is admitted only if its worst case fits beside the others.
     last = worst_run(recipe.program, [lms.student], recipe.metric, lms.judge, lms.embedder)

@@ -224,7 +224,7 @@ def _make_task(
     """Make the task of the search, in which spend and time are withheld for the final test."""
     recipe = prepared.recipe
     ledger.withhold(prepared.plan().test.worst, "the final test")
-    states = len(baselines(recipe.program.state())) + 1
+    states = len(baselines(recipe.program)) + 1
     test_time = FinalTestTime(
         ledger, states=states, examples=len(prepared.test), concurrency=concurrency
     )
@@ -249,7 +249,7 @@ async def _optimize(task: Task, prepared: PreparedRecipe) -> str:
     """Score the baselines and search; return why the search ended early, or an empty string."""
     try:
         task.progress.phase = "baselines"
-        await task.race(list(baselines(task.program.state()).items()))
+        await task.race(list(baselines(task.program).items()))
         tried = [row for candidate in task.candidates for row in candidate.evaluation.rows]
         check_not_all_raised("the program as declared", tried)
         task.progress.phase = prepared.optimizer.name

@@ -55,7 +55,7 @@ async def _test(
     last one count when the time is over.
     """
     task.progress.phase = "test"
-    states = {**baselines(task.program.state()), "compiled": task.best.state}
+    states = {**baselines(task.program), "compiled": task.best.state}
     distinct = {item.hash: (name, item) for name, item in reversed(states.items())}
     worst = sum((worst_of(task, prepared, item) for _, item in distinct.values()), Spend())
     rows: dict[str, list[Row]] = {key: [] for key in distinct}

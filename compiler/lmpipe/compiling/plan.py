@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lmpipe.lm.spend import Spend
+from lmpipe.modules.module import Module
+from lmpipe.modules.offered import can_constrain
 from lmpipe.state.program_state import ProgramState
 
 
@@ -54,12 +56,15 @@ class Plan:
         return sum((phase.worst for phase in self.phases), Spend())
 
 
-def baselines(declared: ProgramState) -> Mapping[str, ProgramState]:
+def baselines(program: Module) -> Mapping[str, ProgramState]:
     """Return the program as declared and, if that differs, with constrained outputs, by name.
 
     Every compile scores these states before it searches.
     """
+    declared = program.state()
     found = {"as declared": declared}
+    if not can_constrain(program.predictors()):
+        return found
     constrained = declared.map(constrained=True)
     if constrained != declared:
         found["constrained"] = constrained

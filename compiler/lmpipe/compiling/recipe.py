@@ -18,7 +18,7 @@ from lmpipe.errors import DataError, RecipeError
 from lmpipe.evaluation.evaluate import check_inputs
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.foundation.checks import check_fields
-from lmpipe.foundation.source_code import source_of
+from lmpipe.foundation.foreign import native
 from lmpipe.lm.lm import LM, as_lm
 from lmpipe.lm.model_table import price_of
 from lmpipe.lm.spend import Spend
@@ -144,6 +144,11 @@ class Recipe:
         sizes = ("train_size", "val_size", "test_size")
         check_fields(self, "seed", "train_check", minimum=0, integer=True, error=RecipeError)
         check_fields(self, *sizes, minimum=1, integer=True, optional=True, error=RecipeError)
+        for part in ("program", "teacher_program"):
+            object.__setattr__(self, part, native(getattr(self, part)))
+        if isinstance(self.program, Module):
+            metric = declared_program(self.program).metric_for(self.metric)
+            object.__setattr__(self, "metric", metric)
         for role in ("student", "teacher", "proposer", "judge", "embedder"):
             object.__setattr__(self, role, as_lm(getattr(self, role)))
         check_parts(self)
@@ -212,7 +217,7 @@ class PreparedRecipe:
         """Plan what the compile will do at most."""
         recipe, lms, sizes = self.recipe, self.lms, self.sizes
         program, cost = recipe.program, self.optimizer.cost(sizes)
-        base, per_result = len(baselines(program.state())), cost.per_result
+        base, per_result = len(baselines(program)), cost.per_result
         if lms.embedder is not None and cost.pools:
             program = embedding_everywhere(program, lms.embedder)
         others = (recipe.metric, lms.judge, lms.embedder)
@@ -317,11 +322,11 @@ def _check_uses(recipe: Recipe) -> None:
     if all(limit is None for limit in (budget.calls, budget.tokens, budget.usd)):
         return
     if uncounted := uncounted_uses(recipe.program, Predictor):
-        name = type(declared_program(recipe.program)).__name__
+        remedy = declared_program(recipe.program).max_calls_remedy
         raise RecipeError(
             f"the budget ({budget}) relies on the maximum of LM calls of one run, but "
-            f"{', '.join(uncounted)} is used in a loop whose length is not known: set "
-            f"`max_calls = …` on the class {name}, retries included"
+            f"{', '.join(uncounted)} is used in a loop whose length is not known: {remedy}, "
+            "retries included"
         )
 
 
@@ -437,7 +442,7 @@ def source_hash(program: Module) -> str:
 
     Attempts around the program count with their settings.
     """
-    declared = type(declared_program(program))
-    source = source_of(declared) or declared.__qualname__
+    declared = declared_program(program)
+    source = declared.declared_source or type(declared).__qualname__
     around = [attempts.identity() for attempts in attempts_around(program)]
     return digest([source, around] if around else source)

@@ -11,6 +11,7 @@ from lmpipe.data.example import Example
 from lmpipe.data.reading import read_examples, with_present_inputs
 from lmpipe.data.splits import check_examples, check_not_empty
 from lmpipe.errors import DataError
+from lmpipe.foundation.foreign import native
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def load_examples(name: str, data: Data) -> list[Example]:
         raise DataError(f"{name} is {data!r}: give lmpipe.Source({str(data)!r}, inputs=[…])")
     if not isinstance(data, Iterable):
         raise DataError(f"{name} is {data!r:.80}: give a list of examples, or lmpipe.Source(…)")
-    examples = list(data)
+    examples = [native(row) for row in data]
     check_not_empty(name, examples)
     check_examples(name, examples)
     for number, example in enumerate(examples, start=1):

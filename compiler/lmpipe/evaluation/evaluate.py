@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from lmpipe.evaluation.score_row import Scorer, score_row
 from lmpipe.evaluation.stored_rows import RowWriter
 from lmpipe.evaluation.use_watch import UseWatch
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.foreign import native
 from lmpipe.foundation.progress_bar import Report, progress_bar
 from lmpipe.foundation.source_line import source_line
 from lmpipe.lm.call import Call
@@ -124,7 +124,9 @@ async def aevaluate(
     """
     check_number("evaluate", "concurrency", concurrency, minimum=1, integer=True)
     check_number("evaluate", "row_timeout", row_timeout, above=0, optional=True)
+    program = native(program)
     check_program(program)
+    metric = declared_program(program).metric_for(metric)
     lm, judge = as_lm(lm), as_lm(judge)
     first, examples = _peek(data)
     check_inputs(program, first)
@@ -189,18 +191,19 @@ evaluate = blocking(
 def _peek(data: Iterable[Example]) -> tuple[Example, Iterable[Example]]:
     """Return the first row, and an iterable of all rows."""
     if isinstance(data, Sequence):
+        data = [native(row) for row in data]
         check_not_empty("data", data)
         check_examples("data", data)
         return data[0], data
     rows = iter(data)
-    start = list(islice(rows, 1))
+    start = [native(row) for row in islice(rows, 1)]
     check_not_empty("data", start)
     check_examples("data", start)
     return start[0], chain(start, _checked(rows))
 
 
 def _checked(rows: Iterable[Example]) -> Iterator[Example]:
-    for row in rows:
+    for row in map(native, rows):
         check_examples("data", [row])
         yield row
 
@@ -343,8 +346,7 @@ def check_inputs(program: Module, example: Example) -> None:
                 f"{', '.join(example.inputs)}\n  choose inputs with with_inputs(…) or inputs=[…]"
             ) from error
         return
-    forward: Any = declared.forward  # type: ignore[attr-defined]
-    signature = inspect.signature(forward)
+    signature = declared.input_parameters()
     try:
         signature.bind(**example.inputs)
     except TypeError as error:

@@ -1,1 +1,1 @@
-"""What others plug into, and what lmpipe plugs into: one folder each."""
+"""Programs and tools of other packages, each in a folder that is imported only when it is used."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from lmpipe.lm.lm import LM
 
 # How many layouts a search tries if it is not told which: the first that suit the LM.
@@ -37,6 +39,14 @@ def layouts_for(lm: LM) -> tuple[str, ...]:
     return suited
 
 
-def tried_layouts(chosen: tuple[str, ...] | None, lm: LM) -> tuple[str, ...]:
-    """The layouts that a search tries: the chosen ones, or the first that suit the LM."""
-    return layouts_for(lm)[:TRIED_LAYOUTS] if chosen is None else chosen
+def tried_layouts(
+    chosen: tuple[str, ...] | None, lm: LM, offered: Collection[str] | None = None
+) -> tuple[str, ...]:
+    """The layouts that a search tries: the chosen ones, or the first that suit the LM.
+
+    `offered` are those that the program can be asked in; None for all.
+    """
+    if offered is None:
+        return layouts_for(lm)[:TRIED_LAYOUTS] if chosen is None else chosen
+    wanted = layouts_for(lm) if chosen is None else chosen
+    return tuple([name for name in wanted if name in offered]) or tuple(sorted(offered))

@@ -6,14 +6,16 @@ modules themselves.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from lmpipe.data.example import jsonable
 from lmpipe.errors import CallError, ConfigError, InputError
 from lmpipe.foundation.checks import check_number
+from lmpipe.foundation.source_code import source_of
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.scope import scope
 from lmpipe.modules.binding import check_fits, count_calls, count_parts, rebuild, walk
@@ -225,6 +227,25 @@ class Module(Runnable):
         }
         return rebuild(self, bound)
 
+    @property
+    def declared_source(self) -> str | None:
+        """The source of its class; None if there is none."""
+        return source_of(type(self))
+
+    def input_parameters(self) -> inspect.Signature:
+        """Return the parameters of `forward`, which are the program's inputs."""
+        forward: Any = self.forward  # type: ignore[attr-defined]
+        return inspect.signature(forward)
+
+    @property
+    def max_calls_remedy(self) -> str:
+        """How the maximum of LM calls of one run is given, for messages."""
+        return f"set `max_calls = …` on the class {type(self).__name__}"
+
+    def metric_for(self, metric: Any) -> Any:
+        """Return a metric for what the program returns: usually the given one."""
+        return metric
+
     def _fingerprint(self) -> Any:
         """Return what decides its answers beside its source and its public attributes."""
         return jsonable(self.state())
@@ -273,6 +294,11 @@ class Predictor(Leaf):
     def spec(self) -> SignatureSpec:
         """Its inputs and outputs."""
         raise NotImplementedError
+
+    # The layouts that it can be asked in; None for all.
+    layouts: ClassVar[frozenset[str] | None] = None
+    # Whether its replies can be constrained to the types of its outputs.
+    constrainable: ClassVar[bool] = True
 
     @property
     def about(self) -> str:

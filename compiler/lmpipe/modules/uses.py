@@ -27,13 +27,13 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _ENDS = (ast.Return, ast.Raise, ast.Break, ast.Continue)
 
 
-def uses_by_forward(module: object) -> Uses:
-    """Count the uses of a module's attributes in one run of its `forward`.
+def uses_by_forward(module: object, method: str = "forward") -> Uses:
+    """Count the uses of a module's attributes in one run of its `forward`, or another method.
 
-    Parts that `forward` does not name are left out: it may use them through other names.
+    Parts that the method does not name are left out: it may use them through other names.
     """
-    forward = getattr(type(module), "forward", None)
-    return {} if forward is None else _Reader(module, ("forward",)).method(forward)
+    forward = getattr(type(module), method, None)
+    return {} if forward is None else _Reader(module, (method,)).method(forward)
 
 
 @dataclass(frozen=True)

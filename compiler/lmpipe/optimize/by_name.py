@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 
 from lmpipe.errors import RecipeError
+from lmpipe.foundation.foreign import optimizer_of_package
 from lmpipe.optimize.auto import Auto
 from lmpipe.optimize.better_together import BetterTogether
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
@@ -58,10 +59,16 @@ def optimizer_names() -> tuple[str, ...]:
 def optimizer_named(name: str) -> Optimizer:
     """Make an optimizer with its default settings, by its name on the command line.
 
+    The name may be that of one of another package, such as `dspy.MIPROv2`.
+
     Raises:
         RecipeError: if no optimizer has this name.
+        ConfigError: if its package is not installed.
     """
     if name not in _OPTIMIZERS:
+        theirs: Optimizer | None = optimizer_of_package(name)
+        if theirs is not None:
+            return theirs
         near = difflib.get_close_matches(name, _OPTIMIZERS, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         names = ", ".join(_OPTIMIZERS)

@@ -7,6 +7,7 @@ from functools import partial
 
 from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_numbers
+from lmpipe.modules.offered import can_constrain
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
@@ -63,7 +64,8 @@ class KNNFewShot(DataclassSettings):
         embedded = await task.embed(pools)
         near = partial(with_retrieval, pools=pools, balanced=self.balanced, embedded=embedded)
         candidates = []
-        for constrained in self._constraints:
+        tried = self._constraints if can_constrain(task.predictors) else (False,)
+        for constrained in tried:
             start = task.start.map(constrained=constrained)
             for state in (near(start, k=k) for k in self.k):
                 words = demos_words(state)

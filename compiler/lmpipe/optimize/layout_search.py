@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lmpipe.errors import RecipeError
 from lmpipe.layouts import layout_named
 from lmpipe.layouts.suited_layouts import TRIED_LAYOUTS, UNCONSTRAINED_LAYOUTS, tried_layouts
+from lmpipe.modules.offered import can_constrain, offered_layouts
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
 from lmpipe.optimize.shared.draw_demos import draw_from_pools, labeled_demos, with_demos
@@ -61,8 +62,10 @@ class LayoutSearch(DataclassSettings):
                         layout=layout, constrained=constrained
                     ),
                 )
-                for layout in tried_layouts(self.layouts, task.student)
-                for constrained in (True, False)
+                for layout in tried_layouts(
+                    self.layouts, task.student, offered_layouts(task.predictors)
+                )
+                for constrained in ((True, False) if can_constrain(task.predictors) else (False,))
                 if not (constrained and layout in UNCONSTRAINED_LAYOUTS)
                 for shown in with_and_without
             ]

@@ -13,6 +13,7 @@ from lmpipe.errors import RecipeError
 from lmpipe.foundation.checks import check_choice
 from lmpipe.layouts import layout_named
 from lmpipe.layouts.suited_layouts import tried_layouts
+from lmpipe.modules.offered import can_constrain, offered_layouts
 from lmpipe.optimize.bootstrap_few_shot import BootstrapFewShot
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Effort, Sizes, check_settings
 from lmpipe.optimize.engine.task import Task
@@ -160,9 +161,10 @@ class MIPROv2(DataclassSettings):
         }
         start = task.start
         instructions = {path: [start[path].instruction] for path in task.predictors}
-        suited = tried_layouts(self.layouts, task.student)
+        suited = tried_layouts(self.layouts, task.student, offered_layouts(task.predictors))
         layouts = [layout for layout in suited if start.map(layout=layout) != start]
-        tried = (True, False) if self.try_constrained else ()
+        tries = self.try_constrained and can_constrain(task.predictors)
+        tried = (True, False) if tries else ()
         constrained = [choice for choice in tried if start.map(constrained=choice) != start]
         return Space(start, instructions, demos, layouts, constrained)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lmpipe.errors import RecipeError
 from lmpipe.layouts import layout_named
 from lmpipe.layouts.suited_layouts import tried_layouts
+from lmpipe.modules.offered import can_constrain, offered_layouts
 from lmpipe.optimize.bootstrap_few_shot import demos_of_best
 from lmpipe.optimize.engine.optimizer import Cost, DataclassSettings, Sizes, check_settings
 from lmpipe.optimize.engine.pool_embeddings import PoolVectors
@@ -110,9 +111,9 @@ class RandomSearch(DataclassSettings):
             labeled = with_labeled_demos(task, self.demos, rng)
             return f"as it is, {demos_words(labeled)}", labeled
         # Layouts take turns, so that each is tried with several sets of demonstrations.
-        layouts = tried_layouts(self.layouts, task.student)
+        layouts = tried_layouts(self.layouts, task.student, offered_layouts(task.predictors))
         layout = layouts[number % len(layouts)]
-        constrained = rng.random() < self.constrained_share
+        constrained = rng.random() < self.constrained_share and can_constrain(task.predictors)
         count = rng.randint(max(1, self.demos // 3), self.demos)
         chosen: dict[str, list[Demo]] = {}
         near: dict[str, list[Demo]] = {}

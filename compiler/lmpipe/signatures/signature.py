@@ -208,9 +208,15 @@ def result_to_json(value: Any) -> Any:
         spec = spec_of(type(value))
         return {field.name: field.dump(getattr(value, field.name)) for field in spec.outputs}
     try:
-        return to_jsonable_python(value, fallback=str)
+        return to_jsonable_python(value, fallback=_as_plain)
     except (ValueError, RecursionError):
         return reprlib.repr(value)  # which is not deep either
+
+
+def _as_plain(value: Any) -> Any:
+    """Turn another kind of value into a dictionary if it knows how, as DSPy's results do."""
+    to_dict = getattr(value, "toDict", None)
+    return to_dict() if callable(to_dict) else str(value)
 
 
 def _is_input(info: FieldInfo) -> bool:

@@ -21,7 +21,10 @@ from lmpipe.evaluation.all_raised import check_not_all_raised
 from lmpipe.evaluation.evaluate import DEFAULT_CONCURRENCY
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.foundation.checks import check_number
+from lmpipe.lm.call import Call
 from lmpipe.lm.lm import LM
+from lmpipe.lm.request import Reply, Request
+from lmpipe.lm.scope import scope
 from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric
 from lmpipe.modules.module import Module, Predictor
@@ -37,6 +40,7 @@ from lmpipe.optimize.engine.race import Entry, Pair, Race
 from lmpipe.optimize.engine.race_rules import Knockout, Racing, informative_first
 from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.scoreboard import Scoreboard
+from lmpipe.settings import current_settings
 from lmpipe.signatures.signature import Signature
 from lmpipe.state.program_state import Demo, ProgramState
 from lmpipe.weights.rows import RowChoice, TrainingRow
@@ -137,6 +141,16 @@ class Task:
     def student(self) -> LM:
         """The LM that the program will run on."""
         return self._runner.lms.student
+
+    @property
+    def metric(self) -> AnyMetric:
+        """What scores predictions."""
+        return self._runner.metric
+
+    @property
+    def lms(self) -> LMRoles:
+        """The LM of each role."""
+        return self._runner.lms
 
     @property
     def candidates(self) -> Sequence[Candidate]:
@@ -379,6 +393,28 @@ class Task:
         async with self._turn:
             asking = self._proposer.ask(signature, questions, temperature)
             return await self._ledger.within_time(asking)
+
+    async def call(self, request: Request, *, role: str = "task", label: str = "") -> Reply:
+        """Make one LM call, for a search that makes its calls itself; many may run at once.
+
+        Where the budget ends then depends on the order in which they are made.
+
+        Args:
+            request: what is asked.
+            role: whose account it is on.
+            label: the path of the predictor that asks.
+
+        Raises:
+            LMError: if the LM cannot be reached or refuses the request.
+        """
+        worst, calls = Spend.worst_case(1, [request.lm]), list[Call]()
+        await self._ledger.admit(worst)
+        try:
+            with scope(trace=None, role=role, calls=calls, max_calls=None, example=None):
+                asking = current_settings().runtime.acomplete(request, label=label)
+                return await self._ledger.within_time(asking)
+        finally:
+            self._ledger.settle(worst, calls)
 
     async def embed(self, pools: Mapping[str, Sequence[Demo]]) -> PoolVectors | None:
         """Embed demonstrations, given by predictor path; each text is sent once.

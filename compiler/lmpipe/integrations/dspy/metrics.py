@@ -1,0 +1,138 @@
+"""Metrics of DSPy: `(example, pred, trace=None, …)`, functions and modules."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import dspy
+
+from lmpipe.data.example import Example
+from lmpipe.errors import MetricError
+from lmpipe.integrations.dspy.calls import count_calls_of
+from lmpipe.integrations.dspy.copying import predictors_inside
+from lmpipe.integrations.dspy.examples import example_to_dspy
+from lmpipe.integrations.dspy.lms import AskedLMs
+from lmpipe.integrations.dspy.run import SETTING, DSPyRun
+from lmpipe.metrics import Score, metric_name
+
+# What a metric may be given by position: the example, the prediction and three more, of which
+# lmpipe knows the trace.
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def dspy_metric(metric: Callable[..., Any], *, max_calls: int | None = None) -> DSPyMetric:
+    """Make a metric of lmpipe of one that is written for DSPy.
+
+    It gets a `dspy.Example`, the program's prediction, and as its trace DSPy's list of the calls
+    while demonstrations are collected, and None else, as DSPy's optimizers do it. It returns a
+    truth value, a number from 0 to 1, or a `dspy.Prediction` with a `score` and a `feedback`. The
+    metrics of recipes with a DSPy program are taken for such ones, but not lmpipe's own.
+
+    Args:
+        metric: a function, or a module such as `SemanticF1()`.
+        max_calls: the maximum number of LM calls of a function for one row; that of a module is
+            counted. The calls go to the recipe's judge.
+
+    Raises:
+        MetricError: if it is not callable, or the calls of a module depend on the data.
+    """
+    if not callable(metric):
+        raise MetricError(f"dspy_metric({metric!r:.100}): give a function or a dspy.Module")
+    if max_calls is None:
+        max_calls = _calls_of(metric)
+    return DSPyMetric(
+        function=None if isinstance(metric, dspy.Module) else metric,
+        described=_described(metric),
+        max_calls=max_calls,
+        _call=metric,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DSPyMetric:
+    """A metric that is written for DSPy; see `dspy_metric`.
+
+    Args:
+        function: the metric, if it is not a module.
+        described: the module's class and instructions.
+        max_calls: the maximum number of LM calls for one row.
+    """
+
+    function: Callable[..., Any] | None
+    described: tuple[str, ...]
+    max_calls: int
+    _call: Callable[..., Any] = field(repr=False, compare=False)
+    _asked: AskedLMs = field(default_factory=AskedLMs, repr=False, compare=False)
+
+    @property
+    def called(self) -> Callable[..., Any]:
+        """The metric as it was written."""
+        return self._call
+
+    @property
+    def __name__(self) -> str:
+        return metric_name(self._call)
+
+    def __call__(self, example: Example, prediction: Any, trace: Any = None) -> Any:
+        given = (example_to_dspy(example), prediction, _dspy_trace(prediction))
+        call = partial(self._call, *given[: _taken(self._call)])
+        if not self.max_calls:
+            return _score(call())
+        run = DSPyRun(self._asked)
+        with dspy.context(lm=run.bridge(), trace=[], **{SETTING: run}):
+            result = call()
+        run.check()
+        return _score(result)
+
+
+def _calls_of(metric: Any) -> int:
+    if not isinstance(metric, dspy.Module):
+        return int(getattr(metric, "max_calls", None) or 0)
+    uses = {id(predictor): 2 for predictor in predictors_inside(metric)}
+    counted = count_calls_of(metric, uses)
+    if counted is None:
+        raise MetricError(
+            f"the LM calls of the metric {type(metric).__name__} depend on the data: give "
+            "dspy_metric(metric, max_calls=…)"
+        )
+    return counted
+
+
+def _described(metric: Any) -> tuple[str, ...]:
+    if not isinstance(metric, dspy.Module):
+        return ()
+    asked = [predictor.signature.instructions for predictor in predictors_inside(metric)]
+    return (f"{type(metric).__module__}.{type(metric).__qualname__}", *asked)
+
+
+def _taken(metric: Any) -> int:
+    """How many of example, prediction and trace a metric takes."""
+    called = type(metric).forward if isinstance(metric, dspy.Module) else metric
+    try:
+        parameters = inspect.signature(called).parameters.values()
+    except ValueError:  # some callables written in C have no signature
+        return 2
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return 3
+    count = sum(parameter.kind in _POSITIONAL for parameter in parameters)
+    return min(3, count - isinstance(metric, dspy.Module))
+
+
+def _dspy_trace(prediction: Any) -> list[Any] | None:
+    role, trace = getattr(prediction, "__dict__", {}).get("_lmpipe_trace", ("", None))
+    return trace if role == "teacher" else None
+
+
+def _score(result: Any) -> Any:
+    if not isinstance(result, dspy.Example):
+        return result
+    if "score" not in result:
+        raise MetricError(
+            f"the metric returned {result!r:.200}: give it a score, as in "
+            "dspy.Prediction(score=1.0, feedback=…)"
+        )
+    return Score(result["score"], str(result.get("feedback") or ""))

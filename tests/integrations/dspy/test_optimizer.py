@@ -1,0 +1,149 @@
+"""DSPy's own optimizers on lmpipe's engine: what they find alone, within a budget, resumable."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from helpers.dspy_programs import BY_NAME, Case, answer_with_feedback, same_answer
+from helpers.dspy_stub import recording_stub, scripted_lm
+
+import lmpipe
+from lmpipe.errors import RecipeError
+from lmpipe.integrations.dspy import DSPyOptimizer, from_dspy, to_dspy
+
+CASE = BY_NAME["chain-of-thought"]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.ERROR)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def mipro(lm: Any) -> Any:
+    return dspy.MIPROv2(
+        metric=same_answer,
+        prompt_model=lm,
+        task_model=lm,
+        auto=None,
+        num_candidates=3,
+        max_bootstrapped_demos=2,
+        max_labeled_demos=2,
+        num_threads=1,
+        seed=3,
+    )
+
+
+def gepa(lm: Any) -> Any:
+    return dspy.GEPA(
+        metric=answer_with_feedback, reflection_lm=lm, max_metric_calls=40, seed=3, num_threads=1
+    )
+
+
+MIPRO_OPTIONS = {"num_trials": 4, "minibatch": False}
+OPTIMIZERS = {"MIPROv2": (mipro, MIPRO_OPTIONS), "GEPA": (gepa, {})}
+
+
+def recipe(optimizer: Any, case: Case = CASE, **changes: Any) -> lmpipe.Recipe:
+    parts: dict[str, Any] = {
+        "program": case.make(),
+        "train": case.data(8),
+        "val": case.data(6, first=10),
+        "metric": case.metric,
+        "optimizer": optimizer,
+        "train_check": 0,
+        "ablation": False,
+        "racing": None,
+    }
+    return lmpipe.Recipe(**{**parts, **changes})
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_it_finds_here_what_it_finds_alone(name: str, tmp_path: Path) -> None:
+    make, options = OPTIMIZERS[name]
+    train, val = CASE.data(8), CASE.data(6, first=10)
+    with recording_stub(CASE.values) as stub:
+        lm = dspy.LM("openai/stub", api_base=stub.url, api_key="k", cache=False)
+        with dspy.context(lm=lm):
+            alone = make(lm).compile(CASE.make(), trainset=train, valset=val, **options)
+            evaluate = dspy.Evaluate(devset=val, metric=same_answer, num_threads=1)
+            score = evaluate(alone).score / 100
+        stub.take()
+        student = lmpipe.LM(
+            "openai/stub", base_url=stub.url, api_key="k", temperature=None, max_tokens=None
+        )
+        optimizer = DSPyOptimizer(make(lm), compile_options=options)
+        run = lmpipe.compile(recipe(optimizer, student=student), runs=tmp_path)
+    (found,) = [each for each in run.candidates if each.name.startswith("dspy.")]
+    here = to_dspy(found.state, CASE.make())
+    assert found.score == score > run.candidates[0].score
+    for (_, one), (_, other) in zip(here.named_predictors(), alone.named_predictors(), strict=True):
+        assert one.signature.instructions == other.signature.instructions
+        assert [dict(demo) for demo in one.demos] == [dict(demo) for demo in other.demos]
+
+
+@pytest.mark.parametrize("limit", [20, 45])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_no_call_is_made_beyond_the_budget(name: str, limit: int, tmp_path: Path) -> None:
+    kinds = {
+        "MIPROv2": DSPyOptimizer(
+            dspy.MIPROv2, auto=None, num_candidates=3, num_threads=4, compile_options=MIPRO_OPTIONS
+        ),
+        "GEPA": DSPyOptimizer(dspy.GEPA, max_metric_calls=60),
+    }
+    student = scripted_lm(CASE.values)
+    made = recipe(kinds[name], student=student, budget=lmpipe.Budget(calls=limit))
+    run = lmpipe.compile(made, runs=tmp_path)
+    spent = sum(role.calls for role in run.spend.values())
+    assert len(student.requests) <= spent <= limit
+    assert run.stopped
+
+
+def test_other_programs_are_refused(tmp_path: Path) -> None:
+    from helpers.world import recipe as world
+
+    made = world(optimizer=DSPyOptimizer(dspy.GEPA, max_metric_calls=5))
+    with pytest.raises(RecipeError, match="compiles DSPy modules"):
+        lmpipe.compile(made, runs=tmp_path)
+
+
+def test_optimizers_that_learn_no_state_are_refused() -> None:
+    with pytest.raises(RecipeError, match="KNNFewShot"):
+        DSPyOptimizer(dspy.KNNFewShot)
+
+
+def test_what_is_no_optimizer_is_refused() -> None:
+    with pytest.raises(RecipeError, match="give an optimizer of DSPy"):
+        DSPyOptimizer(from_dspy(CASE.make()))
+
+
+def test_an_optimizer_is_chosen_by_its_name(tmp_path: Path) -> None:
+    student = scripted_lm(CASE.values)
+    made = recipe("dspy.BootstrapFewShot", student=student)
+    run = lmpipe.compile(made, runs=tmp_path)
+    assert run.candidates[-1].name == "dspy.BootstrapFewShot"
+    assert len(run.state["predict"].demos) > 0
+
+
+def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
+    made = recipe("dspy.MIPRO3", student=scripted_lm(CASE.values))
+    with pytest.raises(RecipeError, match="DSPy has no optimizer 'MIPRO3'"):
+        lmpipe.compile(made, runs=tmp_path)
+
+
+def test_what_dspy_prints_does_not_reach_stdout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optimizer = DSPyOptimizer(
+        dspy.MIPROv2, auto=None, num_candidates=2, num_threads=2, compile_options=MIPRO_OPTIONS
+    )
+    lmpipe.compile(recipe(optimizer, student=scripted_lm(CASE.values)), runs=tmp_path)
+    printed = capsys.readouterr()
+    assert "Bootstrapping set" in printed.err
+    assert "Bootstrapp" not in printed.out
