@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Any, Literal
 
 import dspy
 import pytest
+from helpers.odd_texts import odd_texts
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lmpipe
 from lmpipe.errors import ExportError
 from lmpipe.integrations.dspy import from_dspy
-from lmpipe.integrations.export.document import prompt_document
+from lmpipe.integrations.export.document import Exportable, prompt_document
 from lmpipe.integrations.export.parity import Parity
+from lmpipe.integrations.export.readers.prompt_reader import Prompt
 from lmpipe.integrations.export.recorded_calls import exportable_predictors, record_calls
 from lmpipe.integrations.export.write_files import export_prompts
 from lmpipe.state.program_state import Demo
@@ -97,3 +102,47 @@ def test_a_prompt_that_is_more_than_texts_is_refused_by_name() -> None:
         pytest.raises(ExportError, match=r"self: only prompts of DSPy's ChatAdapter"),
     ):
         prompt_document(path, predictor)
+
+
+KINDS: list[tuple[str, st.SearchStrategy[str]]] = [
+    ("str", st.text(max_size=8) | odd_texts),
+    (
+        "Literal['billing', 'shipping']",
+        st.sampled_from(["billing", "shipping", "Billing", '"billing"']),
+    ),
+    ("bool", st.sampled_from(["True", "false", "yes", "1", "no."])),
+    ("int", st.integers().map(str) | st.sampled_from(["1,000", "5.0", "five", "01"])),
+    ("float", st.floats(allow_nan=False).map(repr) | st.sampled_from(["1e5", "50%", "1,5"])),
+    ("list[str]", st.lists(st.text(max_size=4), max_size=2).map(json.dumps)),
+    ("str | None", st.sampled_from(["none", "None", "null", "text"])),
+]
+
+
+@settings(max_examples=40)
+@given(
+    outputs=st.lists(
+        st.sampled_from(KINDS).flatmap(lambda kind: kind[1].map(lambda text: (kind[0], text))),
+        min_size=1,
+        max_size=3,
+    ),
+    extra=odd_texts | st.sampled_from(["[[ ## out_0 ## ]]", " [[ ## completed ## ]] x", "```"]),
+    where=st.integers(0, 150),
+    cut=st.integers(0, 3),
+)
+def test_any_reply_is_read_as_dspy_reads_it_or_refused(
+    outputs: list[tuple[str, str]], extra: str, where: int, cut: int
+) -> None:
+    fields = ", ".join(f"out_{number}: {kind}" for number, (kind, _) in enumerate(outputs))
+    program = from_dspy(dspy.Predict(f"question -> {fields}"))
+    text = "\n\n".join(f"[[ ## out_{n} ## ]]\n{said}" for n, (_, said) in enumerate(outputs))
+    if where < len(text):
+        text = text[:where] + extra + text[where + cut :]
+    [(path, predictor)] = exportable_predictors(program).items()
+    with lmpipe.using(lm=lmpipe.ScriptedLM([])):
+        prompt = Prompt(json.loads(json.dumps(prompt_document(path, predictor))))
+    assert isinstance(predictor, Exportable)
+    try:
+        found = prompt.parse(text)
+    except ValueError:
+        return
+    assert found == predictor.export_reading(text)
