@@ -11,7 +11,7 @@ import pytest
 
 import lmpipe
 from lmpipe.integrations.export.parity import Parity
-from lmpipe.integrations.export.recorded_calls import RecordedCall, read_reply
+from lmpipe.integrations.export.recorded_calls import RecordedCall, read_reply, vector_of
 from lmpipe.integrations.export.write_files import export_prompts
 from lmpipe.lm.request import Request
 
@@ -53,4 +53,6 @@ def _call(path: str, predictor: Any, inputs: Inputs, replies: Sequence[str]) -> 
     shown = prompt.dump_inputs(predictor.spec.check_inputs(inputs))
     request = Request(lm, predictor.conversation(shown), prompt.constraint)
     readings = [read_reply(predictor, prompt, shown, text, "") for text in replies]
-    return RecordedCall(path, 1, shown, request, [{"content": t} for t in replies], readings)
+    said = [{"content": text} for text in replies]
+    vector = vector_of(predictor, prompt, shown)
+    return RecordedCall(path, 1, shown, request, said, readings, vector)

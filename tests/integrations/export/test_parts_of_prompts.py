@@ -9,16 +9,18 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
+from helpers.embeddings import decode_vector, scripted_embedder, vector_of, vectors_of
 from helpers.exported import Predictor, compare
 from helpers.pictures import png
 
 import lmpipe
 from lmpipe.errors import ExportError
-from lmpipe.foundation.vectors import encode_vector, join_vectors
 from lmpipe.integrations.export.document import prompt_document
 from lmpipe.integrations.export.parity import Parity
+from lmpipe.integrations.export.readers.prompt_extras import embedded_text
+from lmpipe.integrations.export.readers.prompt_reader import Prompt
 from lmpipe.layouts import layout_names
-from lmpipe.state.program_state import Demo, Retrieval, Vectors
+from lmpipe.state.program_state import Demo, Retrieval
 
 RED, BLUE = lmpipe.Image.of(png(255, 0, 0)), lmpipe.Image.of(png(0, 0, 255))
 
@@ -197,14 +199,29 @@ def test_the_nearest_demonstrations_are_chosen(tmp_path: Path) -> None:
     )
 
 
-def test_demonstrations_that_an_embedder_chooses_are_refused() -> None:
-    pool = (Demo(inputs={"message": "m", "size": 1}, outputs={"team": "billing"}),)
-    predictor = lmpipe.Predict(Sort)
-    vectors = Vectors(embedder="some", dimension=1, data=join_vectors([encode_vector([1.0])]))
-    retrieval = Retrieval(pool=pool, k=1, vectors=vectors)
-    bound = predictor.with_state(predictor.state_of().replace(retrieval=retrieval), "self")
-    with pytest.raises(ExportError, match="chosen by an embedder"):
-        prompt_document("self", bound)
+def test_an_embedder_chooses_the_same_demonstrations(tmp_path: Path) -> None:
+    demos = [
+        Demo(inputs={"message": text, "size": size}, outputs={"team": team})
+        for size, (text, team) in enumerate(POOL)
+    ]
+    embedder = scripted_embedder()
+    vectors = vectors_of([f"{text} {size}" for size, (text, _) in enumerate(POOL)], embedder)
+    predictors = [
+        each.with_state(each.state_of().replace(retrieval=retrieval), "")
+        for each in in_all_layouts(Sort)
+        for retrieval in [Retrieval(pool=tuple(demos), k=2, vectors=vectors)]
+    ]
+    with lmpipe.using(embedder=embedder):
+        calls = [{"message": text, "size": 5} for text in ("a parcel", "refund", "", "Ü")]
+        same(predictors, tmp_path, *calls)
+        prompt = Prompt(prompt_document("self", predictors[0]))
+    text = embedded_text(prompt, calls[0])
+    assert text == "a parcel 5"
+    vector = embedder.vectors(text)  # as a server gives it, of any length
+    stretched = prompt.messages(calls[0], [7 * number for number in vector])
+    assert stretched == prompt.messages(calls[0], decode_vector(vector_of(text, embedder)))
+    with pytest.raises(ValueError, match=r"give the vector of embedded_text\(prompt, inputs\) by"):
+        prompt.messages(calls[0])
 
 
 def test_the_thoughts_of_an_lm_are_the_reasoning(tmp_path: Path) -> None:

@@ -27,8 +27,10 @@ from lmpipe.modules.predict import Predict
 from lmpipe.modules.prompt import Prompt
 from lmpipe.modules.retrieval import inputs_text, word_index
 from lmpipe.modules.withheld import as_called
+from lmpipe.retrieval.vector_index import halves_of
 from lmpipe.retrieval.word_index import words_in
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
+from lmpipe.state.program_state import Vectors
 
 FORMAT = "lmpipe-prompt/1"
 
@@ -184,16 +186,11 @@ def _extraction(lm: LM, prompt: Prompt) -> dict[str, Any] | None:
 
 
 def _pool(predictor: Predict[..., Any], prompt: Prompt, lm: LM) -> dict[str, Any]:
-    """The demonstrations to choose from, and the index of their words."""
+    """The demonstrations to choose from, and the index of their words, or their vectors."""
     neighbours, retrieval = prompt.neighbours, predictor.state_of().retrieval
     assert neighbours is not None
     assert retrieval is not None
-    if retrieval.vectors is not None:
-        raise ExportError(
-            "its demonstrations are chosen by an embedder, which cannot be exported: compile with "
-            "demonstrations that are chosen by their words"
-        )
-    spec = predictor.spec
+    spec, vectors = predictor.spec, retrieval.vectors
     inputs = [as_called(spec, demo) for demo in neighbours.pool]
     label = spec.label if retrieval.balanced else None
     return {
@@ -206,8 +203,15 @@ def _pool(predictor: Predict[..., Any], prompt: Prompt, lm: LM) -> dict[str, Any
             }
             for place, (demo, given) in enumerate(zip(neighbours.pool, inputs, strict=True))
         ],
-        "index": _shares([inputs_text(spec, given) for given in inputs]),
+        "index": None if vectors else _shares([inputs_text(spec, given) for given in inputs]),
+        "vectors": _rows(vectors) if vectors else None,
+        "embedder": vectors.embedder if vectors else "",
     }
+
+
+def _rows(vectors: Vectors) -> list[list[float]]:
+    rows: list[list[float]] = halves_of(vectors.data).reshape(-1, vectors.dimension).tolist()
+    return rows
 
 
 def _shares(texts: Sequence[str]) -> dict[str, list[tuple[int, float]]]:

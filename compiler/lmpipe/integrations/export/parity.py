@@ -83,7 +83,8 @@ def check_parity(
     """
     jobs: list[dict[str, Any]] = []
     for call in calls:
-        jobs.append({"file": files[call.predictor], "inputs": call.inputs})
+        given = {"inputs": call.inputs, "vector": call.vector}
+        jobs.append({"file": files[call.predictor], **given})
         jobs += [{"file": files[call.predictor], "reply": reply} for reply in call.replies]
     results = iter(_run(command, folder, jobs))
     counts = Counter[str]()

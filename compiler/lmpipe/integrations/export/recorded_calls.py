@@ -19,6 +19,8 @@ from lmpipe.lm.request import Reply, Request
 from lmpipe.modules.module import Module
 from lmpipe.modules.predict import Predict
 from lmpipe.modules.prompt import Prompt
+from lmpipe.retrieval.vector_index import halves_of
+from lmpipe.settings import current_settings
 from lmpipe.state.trace import Step
 
 
@@ -34,6 +36,7 @@ class RecordedCall:
         replies: the LM's replies in turn.
         readings: what the runtime reads in each: the outputs as JSON values, or None if it refuses
             the reply.
+        vector: the embedding that chooses the demonstrations, if one does.
     """
 
     predictor: str
@@ -42,6 +45,7 @@ class RecordedCall:
     request: Request
     replies: Sequence[Any]
     readings: Sequence[Mapping[str, Any] | None]
+    vector: Sequence[float] | None = None
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -99,7 +103,20 @@ def _recorded(predictor: Predict[..., Any] | Exportable, step: Step, number: int
     thoughts = step.outputs.get(prompt.thought, "") if prompt.native else ""
     replies = [{"content": text, "reasoning_content": thoughts} for text in texts]
     read = [read_reply(predictor, prompt, step.inputs, text, thoughts) for text in texts]
-    return RecordedCall(step.predictor, number, step.inputs, request, replies, read)
+    vector = vector_of(predictor, prompt, step.inputs)
+    return RecordedCall(step.predictor, number, step.inputs, request, replies, read, vector)
+
+
+def vector_of(
+    predictor: Predict[..., Any], prompt: Prompt, inputs: Mapping[str, Any]
+) -> list[float] | None:
+    """Ask the embedder for the vector of inputs by which demonstrations are chosen, if they are."""
+    if not prompt.embeds:
+        return None
+    settings, typed = current_settings(), predictor.spec.check_inputs(inputs)
+    asked = prompt.embedding(predictor.path, typed, settings.embedder)
+    vector: list[float] = halves_of(asked.read(settings.runtime.complete(asked.request))).tolist()
+    return vector
 
 
 def read_reply(

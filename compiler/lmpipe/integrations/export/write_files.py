@@ -35,7 +35,10 @@ PromptFormat = Literal["messages", "typescript", "openai", "jinja"]
 _URL = "/v1/chat/completions"
 _READERS = {
     "messages": ("prompt_reader.py", "prompt_extras.py"),
-    "typescript": ("prompt_reader.mjs", "prompt_extras.mjs", "prompt_reader.d.mts"),
+    "typescript": (
+        *("prompt_reader.mjs", "prompt_reader.d.mts"),
+        *("prompt_extras.mjs", "prompt_extras.d.mts"),
+    ),
 }
 
 
@@ -146,7 +149,7 @@ def _write_bodies(
     for path, document in documents.items():
         lines = []
         for number, call in enumerate((each for each in calls if each.predictor == path), start=1):
-            body = Prompt(document).request(dict(call.inputs))
+            body = Prompt(document).request(dict(call.inputs), call.vector)
             compare_messages(call, [body["messages"]])
             compare_fields(call, document["request"])
             name = f"{path}-{number}"

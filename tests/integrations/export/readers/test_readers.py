@@ -73,16 +73,18 @@ def test_words_are_the_same_in_javascript_for_every_letter(tmp_path: Path) -> No
 
 @pytest.mark.skipif(DENO is None, reason="needs Deno")
 def test_typescript_knows_the_types_of_the_reader(tmp_path: Path) -> None:
-    for name in ("prompt_reader.mjs", "prompt_extras.mjs", "prompt_reader.d.mts"):
-        shutil.copyfile(READERS / name, tmp_path / name)
+    for file in (*READERS.glob("prompt_*.mjs"), *READERS.glob("prompt_*.d.mts")):
+        shutil.copyfile(file, tmp_path / file.name)
     (tmp_path / "use.mts").write_text(
         '// @ts-types="./prompt_reader.d.mts"\n'
         'import { Prompt } from "./prompt_reader.mjs";\n'
+        '// @ts-types="./prompt_extras.d.mts"\n'
+        'import { embeddedText } from "./prompt_extras.mjs";\n'
         "const prompt = new Prompt({});\n"
         'const text: string = prompt.messages({ message: "x" })[0].role;\n'
         "// @ts-expect-error a message has no such part\n"
         "prompt.messages({})[0].colour;\n"
-        "console.log(text, prompt.parse('x').team);\n"
+        "console.log(text, embeddedText(prompt, {}), prompt.parse('x').team);\n"
     )
     done = subprocess.run(
         [str(DENO), "check", str(tmp_path / "use.mts")], capture_output=True, text=True, check=False

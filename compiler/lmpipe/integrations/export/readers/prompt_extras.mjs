@@ -115,10 +115,11 @@ function keyOf(value) {
   );
 }
 
-/** Write the messages of a call, whose values are checked. */
-export function messages(prompt, values) {
+/** Write the messages of a call, whose values are checked. The vector is the embedding of
+ * `embeddedText`, if demonstrations are chosen by embeddings. */
+export function messages(prompt, values, vector) {
   const { doc } = prompt;
-  const turns = [...doc.messages, ...(doc.pool ? nearest(prompt, values) : [])];
+  const turns = [...doc.messages, ...(doc.pool ? nearest(prompt, values, vector) : [])];
   let ending = doc.remind || turns.length === 1 ? doc.reminder : "";
   const apart = [...doc.histories, doc.steps.input];
   const given = Object.fromEntries(Object.entries(values).filter(([name]) => !apart.includes(name)));
@@ -387,23 +388,61 @@ function actionText(action) {
 
 // Demonstrations that are chosen for each call.
 
-/** The turns of the demonstrations whose inputs share the most words with these; nearest last.
- * The scores are Okapi BM25, of which the index has each word's share. */
-function nearest(prompt, values) {
-  const { demos, index, k } = prompt.doc.pool;
+/** The text of a call's inputs whose embedding chooses demonstrations. */
+export function embeddedText(prompt, inputs) {
+  return textOf(prompt, prompt.complete("inputs", inputs));
+}
+
+function textOf(prompt, values) {
   const texts = Object.entries(prompt.doc.inputs)
     .map(([name, field]) => [field, withoutMedia(values[name])])
     .filter(([field, value]) => !field.parts || value)
     .map(([field, value]) => spell(field, value));
-  const scores = demos.map(() => 0);
-  for (const word of wordsIn(texts.join(" "))) {
-    for (const [place, share] of Object.hasOwn(index, word) ? index[word] : []) scores[place] += share;
+  return texts.join(" ");
+}
+
+/** The turns of the demonstrations whose inputs are nearest to these; nearest last. */
+function nearest(prompt, values, vector) {
+  const { demos, k, vectors, embedder } = prompt.doc.pool;
+  if (vectors && !vector) {
+    throw new Error(`give the vector of embeddedText(prompt, inputs) by ${embedder}`);
   }
-  const steps = scores.map((score) => Math.round(score * 1e6));
+  const unit = vectors && unitOf(vector);
+  const scores = vectors
+    ? vectors.map((row) => row.reduce((sum, number, n) => sum + number * unit[n], 0))
+    : wordScores(prompt.doc.pool, textOf(prompt, values));
   const open = demos.map((_, n) => n).filter((n) => keyOf(demos[n].inputs) !== keyOf(values));
-  const ranked = open.sort((a, b) => steps[b] - steps[a] || a - b);
+  const ranked = open.sort((a, b) => scores[b] - scores[a] || a - b);
   const chosen = balanced(ranked, k, demos.map((demo) => demo.label));
   return chosen.reverse().flatMap((place) => demos[place].messages);
+}
+
+/** Okapi BM25, of which the index has each word's share, in steps of a millionth. */
+function wordScores({ demos, index }, text) {
+  const scores = demos.map(() => 0);
+  for (const word of wordsIn(text)) {
+    for (const [place, share] of Object.hasOwn(index, word) ? index[word] : []) scores[place] += share;
+  }
+  return scores.map((score) => Math.round(score * 1e6));
+}
+
+/** A vector of unit length in half floats; one of half floats is taken as it is. */
+function unitOf(vector) {
+  const halves = vector.map(halfOf);
+  if (vector.every((number, n) => number === halves[n])) return halves;
+  const largest = Math.max(...vector.map(Math.abs)) || 1;
+  const scaled = vector.map((number) => number / largest);
+  const length = Math.sqrt(scaled.reduce((sum, number) => sum + number * number, 0)) || 1;
+  return scaled.map((number) => halfOf(number / length));
+}
+
+/** The nearest half float of a number; of two, the one whose last bit is 0. */
+function halfOf(number) {
+  const power = Math.max(Math.floor(Math.log2(Math.abs(number) || 1)), -14);
+  const [unit, steps] = [2 ** (power - 10), number / 2 ** (power - 10)];
+  const below = Math.floor(steps);
+  const up = steps - below > 0.5 || (steps - below === 0.5 && below % 2 !== 0);
+  return (up ? below + 1 : below) * unit;
 }
 
 /** The words of a text, regardless of case, as Python's `casefold` has it. */

@@ -7,7 +7,9 @@ an agent, and demonstrations that are chosen for each call.
 import hashlib
 import importlib
 import json
+import math
 import re
+import struct
 import unicodedata
 from typing import Any
 
@@ -93,10 +95,13 @@ def _key(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def messages(prompt: Any, values: Any) -> Any:
-    """Write the messages of a call, whose values are checked."""
+def messages(prompt: Any, values: Any, vector: Any = None) -> Any:
+    """Write the messages of a call, whose values are checked.
+
+    The vector is the embedding of `embedded_text`, if demonstrations are chosen by embeddings.
+    """
     doc = prompt.doc
-    turns = [*doc["messages"], *(_nearest(prompt, values) if doc["pool"] else ())]
+    turns = [*doc["messages"], *(_nearest(prompt, values, vector) if doc["pool"] else ())]
     ending = doc["reminder"] if doc["remind"] or len(turns) == 1 else ""
     given = {k: v for k, v in values.items() if k not in (*doc["histories"], doc["steps"]["input"])}
     for turn in [
@@ -336,23 +341,60 @@ def _action(action: Any) -> str:
 # Demonstrations that are chosen for each call.
 
 
-def _nearest(prompt: Any, values: Any) -> Any:
-    """The turns of the demonstrations whose inputs share the most words with these; nearest last.
+def embedded_text(prompt: Any, inputs: Any) -> str:
+    """The text of a call's inputs whose embedding chooses demonstrations."""
+    return _text(prompt, prompt.complete("inputs", inputs))
 
-    The scores are Okapi BM25, of which the index has each word's share.
-    """
-    pool, index = prompt.doc["pool"]["demos"], prompt.doc["pool"]["index"]
+
+def _text(prompt: Any, values: Any) -> str:
     given = {name: _without_media(value) for name, value in values.items()}
     fields = [(field, given[name]) for name, field in prompt.doc["inputs"].items()]
     texts = [READER.spell(field, value) for field, value in fields if value or not field["parts"]]
-    scores = [0.0] * len(pool)
-    for word in WORD.findall(unicodedata.normalize("NFKC", " ".join(texts)).casefold()):
-        for place, share in index.get(word, ()):
+    return " ".join(texts)
+
+
+def _nearest(prompt: Any, values: Any, vector: Any) -> Any:
+    """The turns of the demonstrations whose inputs are nearest to these; nearest last."""
+    pool = prompt.doc["pool"]
+    demos = pool["demos"]
+    if pool["vectors"] is None:
+        scores = _word_scores(pool, _text(prompt, values))
+    elif vector is None:
+        raise ValueError(f"give the vector of embedded_text(prompt, inputs) by {pool['embedder']}")
+    else:
+        unit = _unit(vector)
+        scores = [math.fsum(a * b for a, b in zip(row, unit)) for row in pool["vectors"]]
+    asked = _key(values)
+    open_ = [place for place, demo in enumerate(demos) if _key(demo["inputs"]) != asked]
+    ranked = sorted(open_, key=lambda place: (-scores[place], place))
+    chosen = _balanced(ranked, pool["k"], [demo["label"] for demo in demos])
+    return [turn for place in reversed(chosen) for turn in demos[place]["messages"]]
+
+
+def _word_scores(pool: Any, text: str) -> list[float]:
+    """Okapi BM25, of which the index has each word's share, in steps of a millionth."""
+    scores = [0.0] * len(pool["demos"])
+    for word in WORD.findall(unicodedata.normalize("NFKC", text).casefold()):
+        for place, share in pool["index"].get(word, ()):
             scores[place] += share
-    open_ = [place for place, demo in enumerate(pool) if _key(demo["inputs"]) != _key(values)]
-    ranked = sorted(open_, key=lambda place: (-round(scores[place] * 1e6), place))
-    chosen = _balanced(ranked, prompt.doc["pool"]["k"], [demo["label"] for demo in pool])
-    return [turn for place in reversed(chosen) for turn in pool[place]["messages"]]
+    return [round(score * 1e6) for score in scores]
+
+
+def _unit(vector: Any) -> Any:
+    """A vector of unit length in half floats; one of half floats is taken as it is."""
+    if list(vector) != _halves(vector):
+        largest = max(map(abs, vector)) or 1.0
+        scaled = [number / largest for number in vector]
+        length = math.sqrt(sum(number * number for number in scaled)) or 1.0
+        vector = [number / length for number in scaled]
+    return _halves(vector)
+
+
+def _halves(vector: Any) -> list[float]:
+    try:
+        return list(struct.unpack(f"<{len(vector)}e", struct.pack(f"<{len(vector)}e", *vector)))
+    except OverflowError:
+        return []  # a number that no half float holds
 
 
 def _without_media(value: Any) -> Any:

@@ -14,11 +14,12 @@ export type ReplyMessage = {
 export class Prompt {
   constructor(document: unknown);
 
-  /** The body of the request for these inputs; throws if one is missing, unknown or wrong. */
-  request(inputs: { [name: string]: Json }): { [name: string]: Json };
+  /** The body of the request for these inputs; throws if one is missing, unknown or wrong.
+   * The vector is that of `embeddedText`, if demonstrations are chosen by embeddings. */
+  request(inputs: { [name: string]: Json }, vector?: number[]): { [name: string]: Json };
 
   /** The messages of that request. */
-  messages(inputs: { [name: string]: Json }): Message[];
+  messages(inputs: { [name: string]: Json }, vector?: number[]): Message[];
 
   /** Read the outputs by name from a reply; throws if it is not in the form: then ask again. */
   parse(reply: string | ReplyMessage): { [name: string]: Json };

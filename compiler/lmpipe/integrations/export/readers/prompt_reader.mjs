@@ -53,13 +53,13 @@ export class Prompt {
     this.fields = { ...document.inputs, ...document.outputs };
   }
 
-  request(inputs) {
-    return { ...this.doc.request, messages: this.messages(inputs) };
+  request(inputs, vector) {
+    return { ...this.doc.request, messages: this.messages(inputs, vector) };
   }
 
-  messages(inputs) {
+  messages(inputs, vector) {
     const values = this.complete("inputs", inputs);
-    if (this.doc.extras) return extras.messages(this, values);
+    if (this.doc.extras) return extras.messages(this, values, vector);
     const first = this.doc.messages;
     const ending = this.doc.remind || first.length === 1 ? this.doc.reminder : "";
     const text = (this.write("question", values) || "Go ahead.") + ending;

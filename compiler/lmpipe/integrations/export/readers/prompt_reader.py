@@ -51,13 +51,13 @@ class Prompt:
         name = f"{__package__ or ''}.prompt_extras".lstrip(".")
         self.extras: Any = document["extras"] and importlib.import_module(name)
 
-    def request(self, inputs: Any) -> Any:
-        return {**self.doc["request"], "messages": self.messages(inputs)}
+    def request(self, inputs: Any, vector: Any = None) -> Any:
+        return {**self.doc["request"], "messages": self.messages(inputs, vector)}
 
-    def messages(self, inputs: Any) -> Any:
+    def messages(self, inputs: Any, vector: Any = None) -> Any:
         values, first = self.complete("inputs", inputs), self.doc["messages"]
         if self.extras:
-            return self.extras.messages(self, values)
+            return self.extras.messages(self, values, vector)
         ending = self.doc["reminder"] if self.doc["remind"] or len(first) == 1 else ""
         text = (self.write("question", values) or "Go ahead.") + ending
         return [*first, {"role": "user", "content": text}]

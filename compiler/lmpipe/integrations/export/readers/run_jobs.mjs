@@ -10,7 +10,7 @@ const results = JSON.parse(readFileSync(0, "utf8")).map((job) => {
   prompts[job.file] ??= new Prompt(JSON.parse(readFileSync(join(folder, job.file), "utf8")));
   try {
     const prompt = prompts[job.file];
-    return ["inputs" in job ? prompt.messages(job.inputs) : prompt.parse(job.reply)];
+    return ["inputs" in job ? prompt.messages(job.inputs, job.vector) : prompt.parse(job.reply)];
   } catch (error) {
     return { error: String(error) };
   }

@@ -21,8 +21,10 @@ def main(folder: str) -> None:
             text = Path(folder, file).read_text(encoding="utf-8")
             prompts[file] = reader.Prompt(json.loads(text))
         try:
-            method = "messages" if "inputs" in job else "parse"
-            results.append([getattr(prompts[file], method)(job.get("inputs", job.get("reply")))])
+            if "inputs" in job:
+                results.append([prompts[file].messages(job["inputs"], job["vector"])])
+            else:
+                results.append([prompts[file].parse(job["reply"])])
         except (ValueError, LookupError, TypeError) as error:
             results.append({"error": f"{type(error).__name__}: {error}"})
     json.dump(results, sys.stdout)
