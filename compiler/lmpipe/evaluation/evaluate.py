@@ -191,7 +191,8 @@ evaluate = blocking(
 def _peek(data: Iterable[Example]) -> tuple[Example, Iterable[Example]]:
     """Return the first row, and an iterable of all rows."""
     if isinstance(data, Sequence):
-        data = [native(row) for row in data]
+        if not all(isinstance(row, Example) for row in data):
+            data = [native(row) for row in data]
         check_not_empty("data", data)
         check_examples("data", data)
         return data[0], data

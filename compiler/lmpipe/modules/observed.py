@@ -19,7 +19,7 @@ from lmpipe.lm.observing import AnyObserved, observed, path_here, predictor_here
 
 if TYPE_CHECKING:
     from lmpipe.layouts.layout import Layout
-    from lmpipe.modules.module import Module, Predictor
+    from lmpipe.modules.module import Module
     from lmpipe.state.trace import FailedCheck
 
 
@@ -34,7 +34,7 @@ def observed_program(program: Module, args: tuple[Any, ...], kwargs: dict[str, A
     )
 
 
-def observed_use(predictor: Predictor, inputs: Mapping[str, Any], sample: int) -> AnyObserved:
+def observed_use(predictor: object, inputs: Mapping[str, Any], sample: int) -> AnyObserved:
     """Tell a call of a predictor with checked inputs."""
     path = path_here(predictor, getattr(predictor, "path", type(predictor).__name__))
     return observed(

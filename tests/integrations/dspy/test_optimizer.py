@@ -147,3 +147,19 @@ def test_what_dspy_prints_does_not_reach_stdout(
     printed = capsys.readouterr()
     assert "Bootstrapping set" in printed.err
     assert "Bootstrapp" not in printed.out
+
+
+def test_the_best_program_so_far_is_kept_when_the_budget_ends(tmp_path: Path) -> None:
+    optimizer = DSPyOptimizer(
+        dspy.MIPROv2,
+        auto=None,
+        num_candidates=3,
+        num_threads=1,
+        compile_options={"num_trials": 12, "minibatch": False},
+    )
+    made = recipe(optimizer, student=scripted_lm(CASE.values), budget=lmpipe.Budget(calls=100))
+    run = lmpipe.compile(made, runs=tmp_path)
+    assert run.stopped
+    assert run.candidates[-1].name == "dspy.MIPROv2, best so far"
+    assert run.scores["validation"] == 1.0
+    assert sum(role.calls for role in run.spend.values()) <= 100

@@ -26,6 +26,7 @@ from lmpipe.errors import (
 from lmpipe.integrations.dspy import dspy_metric, from_dspy
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.cassettes.cassette import Cassette
+from lmpipe.lm.events import PredictorEnded, PredictorStarted
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.runtime import Runtime
 from lmpipe.lm.scope import scope
@@ -377,3 +378,34 @@ def test_a_compile_is_recorded_and_replayed_without_its_lm(tmp_path: Path) -> No
     again = scripted_lm(case.values)
     assert compiled(again, "none", "replayed") == recorded
     assert again.requests == []
+
+
+def test_listeners_are_told_of_predictors_by_their_names() -> None:
+    case, events = BY_NAME["multi-hop"], list[Any]()
+    with lmpipe.using(lm=scripted_lm(case.values)), lmpipe.observing(events.append):
+        from_dspy(case.make())(question=case.examples(3).question)
+    started = [event for event in events if isinstance(event, PredictorStarted)]
+    ended = [event for event in events if isinstance(event, PredictorEnded)]
+    assert [event.predictor for event in started] == [
+        "generate_query[0].predict",
+        "generate_query[1].predict",
+        "generate_answer.predict",
+    ]
+    assert ended[2].results[0].answer == "sea 3"
+
+
+def test_a_run_that_catches_the_error_of_too_many_calls_fails_all_the_same(tmp_path: Path) -> None:
+    module = dspy.BestOfN(
+        dspy.Predict("question -> answer: int"), N=4, reward_fn=lambda args, pred: 0, threshold=1
+    )
+    case = BY_NAME["string"]
+    recipe = lmpipe.Recipe(
+        program=from_dspy(module, max_calls=2),
+        train=case.data(4),
+        val=case.data(3, first=10),
+        metric=case.metric,
+        student=lm(),
+        budget=lmpipe.Budget(calls=500),
+    )
+    with pytest.raises(RecipeError, match="made more than 2 LM calls"):
+        lmpipe.compile(recipe, runs=tmp_path)

@@ -75,8 +75,8 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
     @with_callbacks  # type: ignore[untyped-decorator]
     async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         use = current_use()
-        requests, label = self._requests(use, prompt, messages, kwargs)
         try:
+            requests, label = self._requests(use, prompt, messages, kwargs)
             replies = await asyncio.gather(
                 *(self._run.acomplete(request, label, self.role) for request in requests)
             )
@@ -85,8 +85,8 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
         return self._outputs(use, replies)
 
     def _ask(self, use: Use | None, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Any:
-        requests, label = self._requests(use, prompt, messages, kwargs)
         try:
+            requests, label = self._requests(use, prompt, messages, kwargs)
             replies = [self._run.complete(request, label, self.role) for request in requests]
         except Exception as error:
             raise self._noted(error) from error

@@ -13,7 +13,7 @@ from typing import Any
 import dspy
 
 from lmpipe.data.example import Example
-from lmpipe.errors import ArtifactError, RecipeError
+from lmpipe.errors import ArtifactError, BudgetExhaustedError, RecipeError
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.integrations.dspy.bridge import BridgeLM
 from lmpipe.integrations.dspy.examples import example_to_dspy
@@ -22,6 +22,7 @@ from lmpipe.integrations.dspy.metrics import DSPyMetric
 from lmpipe.integrations.dspy.printing import printing_to_stderr
 from lmpipe.integrations.dspy.program import DSPyProgram
 from lmpipe.integrations.dspy.run import SETTING, DSPyRun
+from lmpipe.integrations.dspy.seen import SeenScores, noted_module
 from lmpipe.integrations.dspy.states import learned_in, to_dspy
 from lmpipe.lm.code_fingerprint import code_fingerprint
 from lmpipe.lm.request import Reply, Request
@@ -35,6 +36,7 @@ from lmpipe.state.program_state import ProgramState
 # Of an optimizer: the LMs that run the program, and those that write instructions.
 _OF_PROGRAM = ("task_model",)
 _OF_PROPOSER = ("prompt_model", "reflection_lm")
+_METRICS = ("metric", "metric_fn")
 # What these learn is no state of the module's predictors.
 _OTHER_RESULTS = ("KNNFewShot", "Ensemble", "BootstrapFinetune", "BetterTogether", "GRPO")
 
@@ -48,9 +50,10 @@ class DSPyOptimizer:
     compile is resumed. What it returns is scored, tested and saved like what any optimizer finds.
 
     DSPy's optimizers do not say what they cost: a plan counts no more than the validation of the
-    result, so give the recipe a budget. If the budget ends while one searches, the compile ends
-    with the program as it was. The number of its threads changes neither its result nor what a
-    resumed compile repeats, but with more than one a budget may end at another call.
+    result, so give the recipe a budget. If the budget ends while one searches, the result is the
+    best program that it has scored on all validation examples. The number of its threads changes
+    neither its result nor what a resumed compile repeats, but with more than one a budget may end
+    at another call.
 
     Args:
         optimizer: an optimizer such as `dspy.MIPROv2(metric=…)`, or its class; then it is made
@@ -114,26 +117,43 @@ class DSPyOptimizer:
                 f"{self.name} compiles DSPy modules, and the program is a "
                 f"{type(program).__name__}: give a dspy.Module, or use lmpipe's own optimizer"
             )
+        val = _examples(task.val)
+        seen = SeenScores(val)
         try:
-            student = to_dspy(task.start, program.module)
-            found = await run_library(partial(self._search, task, student))
+            student = noted_module(to_dspy(task.start, program.module))
+            found = await run_library(partial(self._search, task, student, val, seen))
             state = learned_in(found, program)
         except ArtifactError as error:
             raise RecipeError(f"{self.name}: {error}") from error
+        except BudgetExhaustedError:
+            if seen.best is not None:
+                state = learned_in(seen.best, program)
+                await task.evaluate(state, name=f"{self.name}, best so far")
+            raise
         await task.evaluate(state, name=self.name)
         return state
 
-    def _search(self, task: Task, student: dspy.Module, steps: StepRunner) -> Any:
+    def _search(
+        self,
+        task: Task,
+        student: dspy.Module,
+        val: Sequence[dspy.Example],
+        seen: SeenScores,
+        steps: StepRunner,
+    ) -> Any:
         """Run the optimizer, in a thread of its own."""
         with scope(lm=task.lms.student, role="task", trace=None, sample=0):
             run = SearchRun(task, steps)
         optimizer = self._ready(task, run)
+        for name in _METRICS:
+            if callable(getattr(optimizer, name, None)):
+                vars(optimizer)[name] = seen.noting(getattr(optimizer, name))
         for _, predictor in student.named_predictors():
             if predictor.lm is not None:
                 predictor.lm = run.bridge(predictor.lm)
         data: dict[str, Any] = {"trainset": _examples(task.train), **self.compile_options}
         if _takes(optimizer.compile, "valset"):
-            data.setdefault("valset", _examples(task.val))
+            data.setdefault("valset", val)
         kept = random.getstate()
         random.seed(task.rng(self.name).getrandbits(64))  # DSPy draws some from the global stream
         try:

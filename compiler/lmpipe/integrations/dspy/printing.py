@@ -27,7 +27,7 @@ class _ByRun:
 def printing_to_stderr(run: object) -> Iterator[None]:
     """Send what the code of a run prints to stderr while the block runs."""
     stdout: Any = sys.stdout
-    sys.stdout = _ByRun(stdout, run)  # type: ignore[assignment]
+    sys.stdout = _ByRun(stdout, run)
     try:
         yield
     finally:

@@ -12,8 +12,10 @@ import dspy
 
 from lmpipe.integrations.dspy.lms import AskedLMs, lm_from_dspy
 from lmpipe.integrations.dspy.signatures import as_json
+from lmpipe.lm.observing import listening
 from lmpipe.lm.request import Reply, Request
 from lmpipe.lm.scope import Scope, current_scope
+from lmpipe.modules.observed import observed_use
 from lmpipe.modules.row_errors import is_about_row
 from lmpipe.settings import current_settings
 from lmpipe.state.trace import Step
@@ -101,19 +103,27 @@ class Use:
     inputs: Mapping[str, Any]
     replies: list[Reply] = field(default_factory=list)
     _token: Token[Use | None] | None = None
+    _told: Any = None  # the listeners of the call, if there are any
 
     def __enter__(self) -> Use:
         self._token = _USE.set(self)
+        if listening and self.learned.path:
+            self._told = observed_use(self.learned, self.inputs, self.run.scope.sample)
+            self._told.__enter__()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         assert self._token is not None
         _USE.reset(self._token)
+        if self._told is not None:
+            self._told.__exit__(kind, error, traceback)
         if error is not None and self.replies:
             self._record({}, _first_line(error))
 
     def ends(self, prediction: Any) -> None:
         """Record what the predictor gave."""
+        if self._told is not None:
+            self._told.ends(results=(prediction,))
         if self.run.scope.trace is not None:
             names = self.learned.spec.output_names
             outputs = {name: as_json(prediction[name]) for name in names if name in prediction}

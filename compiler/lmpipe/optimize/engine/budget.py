@@ -95,6 +95,9 @@ class Budget:
         return ",".join(given) or "none"
 
 
+_NOTHING = Spend()
+
+
 class Ledger:
     """What one compile has spent and reserved, checked against its budget.
 
@@ -182,13 +185,15 @@ class Ledger:
             left["seconds"] = max(0.0, seconds)
         return left
 
-    async def admit(self, worst: Spend) -> None:
+    async def admit(self, worst: Spend, *, keep: Spend = _NOTHING) -> None:
         """Wait until a run's worst case fits, then reserve it.
+
+        `keep` is what has to fit beside it, for what comes after.
 
         Raises:
             BudgetExhaustedError: if it does not fit with nothing in flight, or the time is over.
         """
-        while problem := self.shortfall(worst):
+        while problem := self.shortfall(worst + keep):
             if not self._runs:
                 raise BudgetExhaustedError(problem)
             self._changed.clear()

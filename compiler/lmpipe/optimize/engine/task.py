@@ -12,7 +12,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from lmpipe.data.example import Example
@@ -40,6 +40,7 @@ from lmpipe.optimize.engine.race import Entry, Pair, Race
 from lmpipe.optimize.engine.race_rules import Knockout, Racing, informative_first
 from lmpipe.optimize.engine.roles import LMRoles
 from lmpipe.optimize.engine.scoreboard import Scoreboard
+from lmpipe.optimize.engine.worst_case import worst_run
 from lmpipe.settings import current_settings
 from lmpipe.signatures.signature import Signature
 from lmpipe.state.program_state import Demo, ProgramState
@@ -397,7 +398,8 @@ class Task:
     async def call(self, request: Request, *, role: str = "task", label: str = "") -> Reply:
         """Make one LM call, for a search that makes its calls itself; many may run at once.
 
-        Where the budget ends then depends on the order in which they are made.
+        Where the budget ends then depends on the order in which they are made. It ends while there
+        is room to validate one state, but not before half of it is spent.
 
         Args:
             request: what is asked.
@@ -408,13 +410,22 @@ class Task:
             LMError: if the LM cannot be reached or refuses the request.
         """
         worst, calls = Spend.worst_case(1, [request.lm]), list[Call]()
-        await self._ledger.admit(worst)
+        await self._ledger.admit(worst, keep=self._room_to_validate)
         try:
             with scope(trace=None, role=role, calls=calls, max_calls=None, example=None):
                 asking = current_settings().runtime.acomplete(request, label=label)
                 return await self._ledger.within_time(asking)
         finally:
             self._ledger.settle(worst, calls)
+
+    @cached_property
+    def _room_to_validate(self) -> Spend:
+        run = worst_run(self.program, [self.student], self.metric, self.lms.judge)
+        whole, budget = run * len(self.val), self._ledger.budget
+        most = {"calls": budget.calls, "tokens": budget.tokens, "usd": budget.usd}
+        halves = {name: limit / 2 for name, limit in most.items() if limit is not None}
+        fits = all((getattr(whole, name) or 0) <= half for name, half in halves.items())
+        return whole if fits else Spend()
 
     async def embed(self, pools: Mapping[str, Sequence[Demo]]) -> PoolVectors | None:
         """Embed demonstrations, given by predictor path; each text is sent once.
