@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dspy
+from dspy.utils.exceptions import AdapterParseError
 
 from lmpipe.data.example import jsonable
 from lmpipe.errors import DataError
@@ -18,6 +19,7 @@ from lmpipe.integrations.dspy.signatures import spec_of
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.lm.read_messages import read_messages
+from lmpipe.lm.request import Request
 from lmpipe.lm.scope import current_scope
 from lmpipe.modules.module import Predictor
 from lmpipe.modules.retrieval import Pools
@@ -103,6 +105,26 @@ class DSPyPredictor(Predictor):
             if field.name in inputs
         }
         return read_messages(_adapter().format(learned.signature, demos, typed))
+
+    def export_document(self, path: str) -> dict[str, Any]:
+        from lmpipe.integrations.dspy.exported import dspy_document  # few programs are exported
+
+        texts = dict.fromkeys(self._spec.input_names, "")
+        return dspy_document(path, self.learned(), self._lm_now(), self.conversation(texts))
+
+    def export_request(self, inputs: Mapping[str, Any]) -> Request:
+        return Request(self._lm_now(), self.conversation(inputs))
+
+    def export_reading(self, text: str) -> Mapping[str, Any] | None:
+        try:
+            values = _adapter().parse(self.learned().signature, text)
+        except AdapterParseError:
+            return None
+        return {field.name: field.dump(values[field.name]) for field in self._spec.outputs}
+
+    def _lm_now(self) -> LM:
+        lm = self.learned().decoding.choose(self.lm, current_scope(), sampling=False)
+        return lm.with_settings(**self._state.decoding)
 
     def reply(self, outputs: Mapping[str, Any]) -> str:
         written: str = _adapter().format_assistant_message_content(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from lmpipe.errors import ExportError
 from lmpipe.foundation.canonical_json import canonical_json
@@ -29,13 +29,32 @@ from lmpipe.modules.retrieval import inputs_text, word_index
 from lmpipe.modules.withheld import as_called
 from lmpipe.retrieval.vector_index import halves_of
 from lmpipe.retrieval.word_index import words_in
-from lmpipe.signatures.signature_spec import FieldSpec
+from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 from lmpipe.state.program_state import Vectors
 
 FORMAT = "lmpipe-prompt/1"
 
 
-def prompt_document(path: str, predictor: Predict[..., Any]) -> dict[str, Any]:
+@runtime_checkable
+class Exportable(Protocol):
+    """A predictor with prompts of its own, such as one of a DSPy program."""
+
+    spec: SignatureSpec
+
+    def export_document(self, path: str) -> dict[str, Any]:
+        """Write its prompt as `prompt_document` does."""
+        ...
+
+    def export_request(self, inputs: Mapping[str, Any]) -> Request:
+        """Return the request of a call with inputs, given as JSON values."""
+        ...
+
+    def export_reading(self, text: str) -> Mapping[str, Any] | None:
+        """Read a reply: the outputs as JSON values, or None if it is refused."""
+        ...
+
+
+def prompt_document(path: str, predictor: Predict[..., Any] | Exportable) -> dict[str, Any]:
     """Write the prompt of a predictor, for the LM that would answer it now.
 
     Args:
@@ -45,6 +64,8 @@ def prompt_document(path: str, predictor: Predict[..., Any]) -> dict[str, Any]:
     Raises:
         ExportError: if the prompt cannot be written without Python code of the program.
     """
+    if not isinstance(predictor, Predict):
+        return predictor.export_document(path)
     lm = predictor.lm_now()
     prompt = predictor.prompt_for(lm)
     try:
@@ -72,15 +93,15 @@ def _document(path: str, predictor: Predict[..., Any], lm: LM, prompt: Prompt) -
         "schema": form.output_schema,
         "constraint": prompt.constraint.to_json() if prompt.constraint else None,
         "request": request_fields(lm, prompt),
-        "messages": _turns(lm, prompt.prefix.messages),
+        "messages": turns_of(lm, prompt.prefix.messages),
         "question": question_template(inputs, form),
         "reminder": prompt.reminder,
         "remind": prompt.form_is_not_shown,
         "inputs": {f.name: field_document(f, types) for f in prompt.spec.inputs},
         "outputs": outputs,
         "defaults": {
-            "inputs": _defaults(prompt.spec.inputs),
-            "outputs": _defaults(prompt.spec.outputs),
+            "inputs": defaults_of(prompt.spec.inputs),
+            "outputs": defaults_of(prompt.spec.outputs),
         },
         "types": types,
         "histories": list(prompt.spec.histories),
@@ -96,17 +117,19 @@ def _document(path: str, predictor: Predict[..., Any], lm: LM, prompt: Prompt) -
     return {**document, "extras": _needs_extras(document)}
 
 
-def request_fields(lm: LM, prompt: Prompt, *, second: bool = False) -> dict[str, Any]:
-    """The body of a request but for its messages; `second` is the one that reads a free text."""
-    first = prompt.extraction is not None and not second
-    request = Request(
-        lm,
-        (),
-        None if first else prompt.constraint,
-        0,
-        prompt.tools,
-        prompt.tool_choice,
-    )
+def request_fields(lm: LM, prompt: Prompt | None = None, *, second: bool = False) -> dict[str, Any]:
+    """The body of a request but for its messages.
+
+    Args:
+        lm: that is asked.
+        prompt: whose constraint and tools it has, if any.
+        second: whether it is the request that reads a free text.
+    """
+    request = Request(lm, ())
+    if prompt is not None:
+        free = prompt.extraction is not None and not second
+        constraint = None if free else prompt.constraint
+        request = Request(lm, (), constraint, 0, prompt.tools, prompt.tool_choice)
     body = request_body(request, constraint_form(lm))
     # The seed of a sample follows from its messages.
     return {name: item for name, item in body.items() if name not in ("messages", "seed")}
@@ -125,7 +148,7 @@ def _layouts(prompt: Prompt) -> tuple[str, str]:
     return layout.name, layout.inputs.name if isinstance(layout, CallsLayout) else layout.name
 
 
-def _turns(lm: LM, messages: Sequence[Message]) -> list[dict[str, Any]]:
+def turns_of(lm: LM, messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Write turns that a question follows, as the request has them."""
     return openai_turns(Request(lm, (*messages, Message("user", "."))), _dialect(lm))[:-1]
 
@@ -134,7 +157,7 @@ def _dialect(lm: LM) -> Any:
     return "vllm" if lm.provider == "vllm" else "openai"
 
 
-def _defaults(fields: Iterable[FieldSpec]) -> dict[str, Any]:
+def defaults_of(fields: Iterable[FieldSpec]) -> dict[str, Any]:
     return {field.name: field.dump(field.default()) for field in fields if not field.required}
 
 
@@ -158,7 +181,7 @@ def _extraction(lm: LM, prompt: Prompt) -> dict[str, Any] | None:
     """The second request of the layout `two-step`, whose last turn is the reply to the first."""
     if prompt.extraction is None:
         return None
-    turns = _turns(lm, prompt.extraction.messages)
+    turns = turns_of(lm, prompt.extraction.messages)
     return {"request": request_fields(lm, prompt, second=True), "messages": turns}
 
 
@@ -176,7 +199,7 @@ def _pool(predictor: Predict[..., Any], prompt: Prompt, lm: LM) -> dict[str, Any
             {
                 "inputs": given,
                 "label": label and canonical_json(demo.outputs.get(label)).decode(),
-                "messages": _turns(lm, neighbours.turns_of(place)),
+                "messages": turns_of(lm, neighbours.turns_of(place)),
             }
             for place, (demo, given) in enumerate(zip(neighbours.pool, inputs, strict=True))
         ],

@@ -11,6 +11,7 @@ import pydantic
 from lmpipe.data.example import Example
 from lmpipe.errors import ExportError
 from lmpipe.evaluation.evaluate import evaluate
+from lmpipe.integrations.export.document import Exportable
 from lmpipe.layouts import LayoutError
 from lmpipe.lm.providers.openai_turns import openai_turns
 from lmpipe.lm.reply_store import ReplyStore
@@ -53,10 +54,10 @@ class RecordedCall:
         return openai_turns(self.request, "vllm" if vllm else "openai")
 
 
-def exportable_predictors(program: Module) -> dict[str, Predict[..., Any]]:
+def exportable_predictors(program: Module) -> dict[str, Predict[..., Any] | Exportable]:
     """The predictors of a program that ask an LM, by path."""
     found = program.predictors().items()
-    return {path: item for path, item in found if isinstance(item, Predict)}
+    return {path: item for path, item in found if isinstance(item, Predict | Exportable)}
 
 
 def record_calls(program: Module, examples: Sequence[Example]) -> list[RecordedCall]:
@@ -81,7 +82,12 @@ def _passes(example: Any, prediction: Any, trace: Any) -> bool:
     return True
 
 
-def _recorded(predictor: Predict[..., Any], step: Step, number: int) -> RecordedCall:
+def _recorded(predictor: Predict[..., Any] | Exportable, step: Step, number: int) -> RecordedCall:
+    if not isinstance(predictor, Predict):
+        request = predictor.export_request(step.inputs)
+        readings = [predictor.export_reading(text) for text in step.replies]
+        replies = [{"content": text} for text in step.replies]
+        return RecordedCall(step.predictor, number, step.inputs, request, replies, readings)
     lm = predictor.lm_now()
     prompt = predictor.prompt_for(lm)
     request = Request(
@@ -96,9 +102,9 @@ def _recorded(predictor: Predict[..., Any], step: Step, number: int) -> Recorded
     texts = step.replies[-1:] if prompt.extraction else step.replies
     thoughts = step.outputs.get(prompt.thought, "") if prompt.native else ""
     replies = [{"content": text, "reasoning_content": thoughts} for text in texts]
-    readings = [read_reply(predictor, prompt, step.inputs, text, thoughts) for text in texts]
+    read = [read_reply(predictor, prompt, step.inputs, text, thoughts) for text in texts]
     vector = vector_of(predictor, prompt, step.inputs)
-    return RecordedCall(step.predictor, number, step.inputs, request, replies, readings, vector)
+    return RecordedCall(step.predictor, number, step.inputs, request, replies, read, vector)
 
 
 def vector_of(
