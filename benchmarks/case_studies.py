@@ -54,7 +54,8 @@ class Study:
     Args:
         target: the recipe, as the command line names it.
         sizes: the numbers of training, validation and test examples.
-        shown: the demonstrations of the few-shot baseline.
+        shown: the demonstrations of the few-shot baseline; 0 for none, if examples do not show the
+            steps of the program.
         student: the LM of the program.
         teacher: the LM of rollouts; by default the student.
         changes: other changes to the recipe.
@@ -104,6 +105,15 @@ STUDIES = {
         sizes=(120, 40, 60),
         changes={"optimizer": lmpipe.KNNFewShot(k=(3,))},
     ),
+    "agent-native": Study(
+        target="shop_agent.py:native",
+        sizes=(20, 12, 30),
+        shown=0,
+        student="Qwen2.5-Coder-1.5B",
+    ),
+    "agent-text": Study(
+        target="shop_agent.py", sizes=(20, 12, 30), shown=0, student="Qwen2.5-Coder-1.5B"
+    ),
     "citations": Study(target="rag_citations.py", sizes=(60, 40, 60), shown=4),
 }
 
@@ -111,24 +121,22 @@ STUDIES = {
 def measure(study: Study, cassette: Cassette) -> dict[str, Any]:
     """Compile and test a study's program both ways, with the calls of a cassette."""
     recipe = study.recipe()
-    baseline = recipe.replace(optimizer=lmpipe.LabeledFewShot(demos=study.shown))
     runtime = Runtime(store=cassette)
     with using(lm=recipe.student, runtime=runtime), tempfile.TemporaryDirectory() as runs:
-        few_shot = lmpipe.compile(baseline, runs=runs, progress=False)
         compiled = lmpipe.compile(recipe, runs=runs, progress=False)
-    runtime.close()
-    assert few_shot.test is not None
-    assert compiled.test is not None
-    tested = compiled.test.evaluations
-    scored = {
-        "declared": tested["as declared"],
+        tested = _tested(compiled)
         # A program may be declared with constrained outputs.
-        "constrained": tested.get("constrained", tested["as declared"]),
-        "few_shot": few_shot.test.evaluations["compiled"],
-        "compiled": tested["compiled"],
-    }
-    pairs = zip(scored["compiled"].values, scored["few_shot"].values, strict=True)
-    gains = [after - before for after, before in pairs]
+        scored = {"declared": tested["as declared"]}
+        scored["constrained"] = tested.get("constrained", scored["declared"])
+        if study.shown:
+            baseline = recipe.replace(optimizer=lmpipe.LabeledFewShot(demos=study.shown))
+            few_shot = lmpipe.compile(baseline, runs=runs, progress=False)
+            scored["few_shot"] = _tested(few_shot)["compiled"]
+        before = list(scored.values())[-1].values
+        scored["compiled"] = tested["compiled"]
+    runtime.close()
+    pairs = zip(scored["compiled"].values, before, strict=True)
+    gains = [after - value for after, value in pairs]
     interval = paired_interval(gains)
     optimizer = recipe.optimizer
     return {
@@ -149,6 +157,11 @@ def measure(study: Study, cassette: Cassette) -> dict[str, Any]:
     }
 
 
+def _tested(run: lmpipe.Run) -> Mapping[str, Evaluation]:
+    assert run.test is not None
+    return run.test.evaluations
+
+
 def _summary(evaluation: Evaluation) -> dict[str, Any]:
     interval = evaluation.interval
     return {
@@ -165,7 +178,7 @@ def cassette_of(name: str, *, record: bool) -> Cassette:
 
 
 def wins(row: Mapping[str, Any]) -> bool:
-    """Whether the whole interval of the gain over the few-shot baseline is above 0."""
+    """Whether the whole interval of the gain is above 0."""
     return bool(row["gain"]["interval"][0] > 0)
 
 
@@ -173,7 +186,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
     """Write the results as a table in Markdown."""
     heads = (
         *("program", "module", "optimizer", "LM", "examples", "as declared", "constrained"),
-        *("few-shot", "compiled", "gain over few-shot", "LM calls"),
+        *("few-shot", "compiled", "gain", "LM calls"),
     )
     lines = [heads, ["---"] * 5 + ["---:"] * 6, *map(_cells, rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -190,7 +203,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         f"`{row['optimizer']}`",
         f"{row['student']}{teacher}",
         f"{sizes['train']}, {sizes['val']}, {sizes['test']}",
-        *(_percent(row[name]) for name in SCORES),
+        *(_percent(row[name]) if name in row else "" for name in SCORES),
         f"**{shown}**" if wins(row) else shown,
         f"{row['calls']:,}",
     ]
