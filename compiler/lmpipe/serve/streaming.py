@@ -88,8 +88,9 @@ async def with_heartbeats(
     """Yield what happens in a run, and None whenever nothing has happened for a while."""
     events = stream.events()
     while True:
+        timer = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as timer:
+            async with timer:
                 event = await anext(events)
         except StopAsyncIteration:
             return

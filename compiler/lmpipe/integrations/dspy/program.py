@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 import dspy
 
@@ -125,7 +125,9 @@ class DSPyProgram(Module):
         """Return the metric as one that is written for DSPy, unless it is lmpipe's own."""
         kind = metric if isinstance(metric, FunctionType) else type(metric)
         ours = isinstance(metric, Module) or kind.__module__.partition(".")[0] == "lmpipe"
-        return metric if ours or not callable(metric) else dspy_metric(metric)
+        if ours or not callable(metric):
+            return metric
+        return dspy_metric(cast("Callable[..., Any]", metric))
 
     def input_parameters(self) -> inspect.Signature:
         """What a call takes: the parameters of `forward`, or the inputs of the signature."""

@@ -166,8 +166,9 @@ def _same_value(one: Any, other: Any) -> bool:
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, float) or isinstance(other, float):
-        numbers = isinstance(one, int | float) and isinstance(other, int | float)
-        return numbers and float(one) == float(other)
+        if not (isinstance(one, int | float) and isinstance(other, int | float)):
+            return False
+        return float(one) == float(other)
     return bool(one == other)
 
 

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 AROUND = " \t\r\n.,;:!\"'`*()[]\u201c\u201d\u2018\u2019"
-KINDS: Any = {str: "string", bool: "boolean", int: "integer", float: "number"}
+KINDS: Any = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
 def dump(value: Any) -> str:
@@ -70,10 +70,10 @@ class Prompt:
         return {name: self.check(field, values[name]) for name, field in fields.items()}
 
     def check(self, field: Any, value: Any) -> Any:
-        if field["deep"] or (value is None and field["optional"]):
+        kind, size = KINDS.get(type(value)), len(value) if isinstance(value, str) else value
+        if field["deep"] or (kind == "null" and field["optional"]):
             return self.extras.fit(self, field, value) if field["deep"] else None
-        size = len(value) if isinstance(value, str) else value
-        known = KINDS.get(type(value)) in field["kinds"] and field["low"] <= size <= field["high"]
+        known = kind in field["kinds"] and field["low"] <= size <= field["high"]
         if not known or not re.search(field["match"], str(value)):
             raise ValueError(f"{value!r:.99} is not {field}")
         return float(value) if field["kinds"][0] == "number" else value
