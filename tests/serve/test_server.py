@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 import threading
 
 import httpx
@@ -93,3 +95,27 @@ def test_a_silent_stream_ends_when_its_client_goes_away(
             assert program.begun.wait(60)
         assert program.ended.wait(60)
     assert (answer.status_code, app.slots.taken) == (200, 0)
+
+
+def test_a_tool_ends_when_the_client_that_called_it_goes_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(client_gone, "AFTER", 0.0)
+    program = Held()
+    app = app_of(served(program), mcp=True)
+    call = {"name": "route", "arguments": {"message": "?"}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
+    lines = [
+        "POST /mcp HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        "Accept: application/json, text/event-stream",
+        f"Content-Length: {len(body)}",
+    ]
+    with serving(app) as server:
+        with socket.create_connection((server.host, server.port)) as client:
+            client.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+            assert program.begun.wait(60)
+        assert program.ended.wait(60)
+    assert app.slots.taken == 0
+    assert "failed" not in caplog.text
