@@ -83,3 +83,16 @@ async def test_rows_are_shared_by_runs_and_tell_theirs() -> None:
         one = await client.post(BATCH, json=rows, headers={"lmpipe-run": "run-b"})
     assert {item["run"] for item in both} == {"run-a", "run-b"}
     assert {item["run"] for item in one.json()["results"]} == {"run-b"}
+
+
+async def test_an_output_that_is_no_json_fails_only_its_row() -> None:
+    class Says(lmpipe.Module):
+        def forward(self, message: str) -> str:
+            return "\ud800" if message == "bad" else message
+
+    rows = [{"message": "bad"}, {"message": "good"}]
+    async with client_of(app_of(served(Says()))) as client:
+        answer = await client.post(BATCH, json={"rows": rows})
+    first, second = answer.json()["results"]
+    assert first["problem"]["type"] == "urn:lmpipe:problem:program-failed"
+    assert second["outputs"] == {"result": "good"}

@@ -7,7 +7,7 @@ from helpers.served import client_of, served
 
 import lmpipe
 from lmpipe.errors import ConfigError
-from lmpipe.serve.app import ServeApp
+from lmpipe.serve.app import ServeApp, make_app
 from lmpipe.serve.deployment import Deployment, Programs
 
 ROUTE = "/v1/programs/route"
@@ -99,3 +99,15 @@ def test_programs_of_one_name_are_refused() -> None:
 def test_a_swap_is_for_a_program_that_is_there() -> None:
     with pytest.raises(ConfigError, match="it has route"):
         Programs([both()]).swap(Deployment([served(name="nope")], [1.0]))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "_a", "ürün", "a@b", "a" * 101])
+def test_names_that_no_url_model_or_tool_can_have_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="program's name in URLs"):
+        make_app({name: lmpipe.Predict("message -> team")})
+
+
+@pytest.mark.parametrize("shares", [[float("inf"), 1.0], [1e308, 1e308], [float("nan"), 1.0]])
+def test_shares_without_a_finite_sum_are_refused(shares: list[float]) -> None:
+    with pytest.raises(ConfigError, match="finite sum"):
+        Deployment([served(run="run-a"), served(run="run-b")], shares)

@@ -77,3 +77,27 @@ async def test_the_page_talks_to_nobody_else() -> None:
     assert "default-src 'self'" in page.headers["content-security-policy"]
     assert "http://" not in page.text
     assert "https://" not in page.text
+
+
+class Note(pydantic.BaseModel):
+    text: str
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def words(self) -> int:
+        """The number of words."""
+        return len(self.text.split())
+
+
+class Keep(lmpipe.Module):
+    def forward(self, notes: list[Note]) -> list[Note]:
+        return notes
+
+
+async def test_a_type_of_inputs_and_outputs_has_its_computed_fields_in_outputs_only() -> None:
+    document = await document_of(served(Keep(), name="keep"))
+    schemas = document["components"]["schemas"]
+    (taken,) = references(schemas["keep.inputs"])
+    (given,) = references(schemas["keep.outputs"])
+    assert schemas[taken.rpartition("/")[2]]["required"] == ["text"]
+    assert schemas[given.rpartition("/")[2]]["required"] == ["text", "words"]

@@ -11,6 +11,8 @@ import httpx
 import pydantic
 import pytest
 from helpers.served import app_of, client_of, served
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 import lmpipe
 from lmpipe.errors import (
@@ -156,7 +158,7 @@ async def test_an_unknown_program_is_answered_with_those_that_there_are() -> Non
 class Fails(lmpipe.Module):
     """Raises what it is given."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
 
     async def forward(self, message: str) -> str:
@@ -281,3 +283,27 @@ async def test_limits_that_are_no_numbers_are_told(value: str) -> None:
 async def test_an_unusable_reply_is_told_from_a_failed_program() -> None:
     answer = await post(app_of(served(script=lambda request: Reply("no team"))))
     assert answer.json()["type"] == "urn:lmpipe:problem:unusable-answer"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemExit(3),
+        KeyboardInterrupt(),
+        asyncio.CancelledError(),
+        HTTPException(404),
+        ClientDisconnect(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("path", [ROUTE, f"{ROUTE}/batch", f"{ROUTE}?stream"])
+async def test_what_would_stop_a_server_or_pass_for_its_own_is_a_failure_of_the_program(
+    error: BaseException, path: str
+) -> None:
+    app = app_of(served(Fails(error)))
+    body = {"rows": [{"message": "?"}]} if path.endswith("batch") else {"message": "?"}
+    headers = {"accept": "text/event-stream"} if path.endswith("stream") else {}
+    async with client_of(app) as client:
+        answer = await client.post(path, json=body, headers=headers)
+    assert "urn:lmpipe:problem:program-failed" in answer.text
+    assert app.slots.taken == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 import threading
 
 import httpx
@@ -12,6 +14,7 @@ from helpers.served import app_of, served
 
 import lmpipe
 from lmpipe.errors import ConfigError
+from lmpipe.serve import client_gone
 from lmpipe.serve.server import HttpServer
 
 
@@ -40,11 +43,14 @@ class Held(lmpipe.Module):
     """Runs until it is cancelled."""
 
     def __init__(self) -> None:
-        self.begun = threading.Event()
+        self.begun, self.ended = threading.Event(), threading.Event()
 
     async def forward(self, message: str) -> str:
         self.begun.set()
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.set()
         return ""
 
 
@@ -65,3 +71,51 @@ def test_a_second_stop_ends_what_still_runs() -> None:
     assert [(answer.status_code, answer.json()["type"]) for answer in answers] == [
         (503, "urn:lmpipe:problem:stopping")
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/programs/route", {"message": "?"}),
+        (
+            "/v1/chat/completions",
+            {"model": "route", "messages": [{"role": "user", "content": "?"}], "stream": True},
+        ),
+    ],
+)
+def test_a_silent_stream_ends_when_its_client_goes_away(
+    path: str, body: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_gone, "AFTER", 0.0)
+    program = Held()
+    app = app_of(served(program))
+    with serving(app) as server:
+        headers = {"accept": "text/event-stream"}
+        with httpx.stream("POST", server.url + path, json=body, headers=headers) as answer:
+            assert program.begun.wait(60)
+        assert program.ended.wait(60)
+    assert (answer.status_code, app.slots.taken) == (200, 0)
+
+
+def test_a_tool_ends_when_the_client_that_called_it_goes_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(client_gone, "AFTER", 0.0)
+    program = Held()
+    app = app_of(served(program), mcp=True)
+    call = {"name": "route", "arguments": {"message": "?"}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
+    lines = [
+        "POST /mcp HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        "Accept: application/json, text/event-stream",
+        f"Content-Length: {len(body)}",
+    ]
+    with serving(app) as server:
+        with socket.create_connection((server.host, server.port)) as client:
+            client.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+            assert program.begun.wait(60)
+        assert program.ended.wait(60)
+    assert app.slots.taken == 0
+    assert "failed" not in caplog.text

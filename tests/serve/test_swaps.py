@@ -17,6 +17,7 @@ from lmpipe.errors import ArtifactError
 from lmpipe.serve.app import ServeApp
 from lmpipe.serve.deployment import Deployment, Programs
 from lmpipe.serve.options import ServeOptions
+from lmpipe.serve.run_source import RunSource
 
 TICKETS, RUNS = "/v1/programs/tickets", "/v1/programs/tickets/runs"
 OPERATOR = {"authorization": "Bearer key-of-an-operator"}
@@ -220,3 +221,25 @@ def test_a_source_reads_no_folder_outside(folder: Path) -> None:
     for name in ("../elsewhere", f"../{folder.name}-other/elsewhere", "/etc", "", "."):
         with pytest.raises(ArtifactError, match="there is no run folder"):
             source.open(name)
+
+
+async def test_a_look_that_fails_is_told_once_and_stops_no_other(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = served(name="other")
+    programs = Programs([Deployment([run], [1.0]) for run in (other, open_run(folder / "a"))])
+    gone = source_of(folder / "gone")
+    app = ServeApp(programs, sources={"other": gone, "tickets": source_of(folder)})
+
+    def newest_or_error(source: RunSource) -> str | None:
+        if source is gone:
+            raise PermissionError("no")
+        return newest(source)
+
+    newest = RunSource.newest
+    monkeypatch.setattr(RunSource, "newest", newest_or_error)
+    with caplog.at_level(logging.INFO, "lmpipe.serve"):
+        await app.watch.look()
+        await app.watch.look()
+    assert caplog.text.count("the look for newer runs of other failed: PermissionError: no") == 1
+    assert "tickets: b replaces a" in caplog.text

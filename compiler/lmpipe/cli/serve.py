@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 _WATCH_SECONDS = 2.0
 _KEYS, _ADMIN_KEYS = "LMPIPE_SERVE_KEYS", "LMPIPE_SERVE_ADMIN_KEYS"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _WANTED = re.compile(r"(?:(?P<name>[^=/\\]+)=)?(?P<target>.+?)(?:@(?P<share>[0-9.]+))?", re.DOTALL)
 
 
@@ -144,13 +143,13 @@ class Wanted:
 
 def parse_wanted(text: str, program: Path | None, *, trust: bool) -> Wanted:
     """Parse `[NAME=]RUN[@SHARE]`; a path that exists is taken as it is."""
+    from lmpipe.serve.deployment import check_name
+
     name, target, share = "", text, "1"
     if not Path(text).exists() and (match := _WANTED.fullmatch(text)):
         name, target, share = match["name"] or "", match["target"], match["share"] or "1"
-    if name and not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{text}: a program's name in URLs has letters, digits, dots, dashes and underscores"
-        )
+    if name:
+        check_name(name)
     try:
         number = float(share)
     except ValueError:
@@ -241,8 +240,8 @@ def _served_run(opened: OpenTarget, name: str, runtime: Runtime) -> ServedRun:
         attach_servers(opened)
     settings = Settings(opened.student, runtime, opened.recipe.embedder)
     run = opened.artifact.path.resolve().name if opened.artifact else AS_DECLARED
-    made = name or re.sub(r"[^A-Za-z0-9._-]+", "-", opened.recipe.name).strip("-.") or "program"
-    return ServedRun(made, run, opened.program, settings)
+    made = re.sub(r"[^A-Za-z0-9._-]+", "-", opened.recipe.name)[:100].strip("-._") or "program"
+    return ServedRun(name or made, run, opened.program, settings)
 
 
 def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOptions) -> None:

@@ -51,6 +51,15 @@ def dump_json(value: Any, *, option: int = 0, default: Callable[[Any], Any] | No
         return orjson.dumps(_with_long_integers(value), option=option, default=convert)
 
 
+def json_fragment(value: Any) -> Any:
+    """Write a value now, to be a part of JSON that is written later.
+
+    Raises:
+        TypeError: if the value is not JSON.
+    """
+    return orjson.Fragment(dump_json(value))  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 

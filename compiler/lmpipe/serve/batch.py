@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lmpipe.foundation.exact_json import json_fragment
 from lmpipe.lm.concurrency.in_order import run_in_order
 from lmpipe.serve.deployment import Deployment, ServedRun
 from lmpipe.serve.error_log import ErrorLog
@@ -51,7 +52,8 @@ class Batch:
         served = self.wanted or self.deployment.choose(name)
         try:
             answer: Answer = await run(served, served.interface.read(row), self.limits)
-            outputs = served.interface.write(answer.result)
+            # Written here, so that an output that is no JSON fails its own row.
+            outputs = json_fragment(served.interface.write(answer.result))
         except Exception as error:  # noqa: BLE001 - a program may raise anything
             return {"problem": self.errors.problem_of(error, name).to_json(name)}
         return {"outputs": outputs, "run": served.run, "calls": len(answer.charges)}

@@ -135,7 +135,7 @@ class ChatEndpoints:
             held.callback(running.close)
             chunks = self._chunks(completion, running, request_id(request))
             return EventStream(chunks, held, {**answer_headers(served), **headers})
-        with self._slots.take(), while_connected(request):
+        with self._slots.take(), while_connected(request.receive):
             answer = await run(served, inputs, limits)
         headers |= answer_headers(served, answer)
         return json_response(completion.whole(answer), headers=headers)

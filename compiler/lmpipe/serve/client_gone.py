@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 AFTER = 1.0  # seconds; to watch a run that is done sooner would take longer than it is worth
 
 
 @contextmanager
-def while_connected(request: Request) -> Iterator[None]:
-    """Cancel what a block awaits when the client is gone, whose body has been read.
+def while_connected(receive: Receive) -> Iterator[None]:
+    """Cancel what a block awaits when the client is gone.
+
+    `receive` is that of the request, whose body has been read.
 
     Raises:
         ClientDisconnect: if it is.
@@ -24,7 +27,7 @@ def while_connected(request: Request) -> Iterator[None]:
 
     async def watch() -> None:
         nonlocal gone
-        while (await request.receive())["type"] != "http.disconnect":
+        while (await receive())["type"] != "http.disconnect":
             pass
         gone = True
         if running is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from math import isfinite
 from typing import Any
 
 from lmpipe.errors import ConfigError
@@ -14,8 +16,19 @@ from lmpipe.lm.current import Settings
 from lmpipe.modules.module import Module
 from lmpipe.serve.interface import Interface
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
 AS_DECLARED = "as-declared"
 """What stands for the run of a program that was not compiled."""
+
+
+def check_name(name: str) -> None:
+    """Raise a ConfigError for a program's name that URLs, models and tools cannot have."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r:.120} cannot be a program's name in URLs, which begins with a letter or "
+            "digit, and has letters, digits, dots, dashes and underscores"
+        )
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,8 @@ class Deployment:
     shares: Sequence[float]
 
     def __post_init__(self) -> None:
+        for run in self.runs:
+            check_name(run.name)
         names = [run.run for run in self.runs]
         if not names or len(names) != len(self.shares):
             raise ConfigError("a deployment needs a run or more, and a share for each")
@@ -73,8 +88,11 @@ class Deployment:
                 f"runs of {self.name} take other inputs or give other outputs: serve them as "
                 "programs of their own, NAME=RUN"
             )
-        if not all(share > 0 for share in self.shares):
-            raise ConfigError(f"the shares of {self.name} are {self.shares}: give numbers above 0")
+        if not all(share > 0 for share in self.shares) or not isfinite(sum(self.shares)):
+            raise ConfigError(
+                f"the shares of {self.name} are {self.shares}: give numbers above 0 with a finite "
+                "sum"
+            )
 
     @property
     def name(self) -> str:

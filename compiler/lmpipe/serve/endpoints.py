@@ -45,7 +45,7 @@ class ProgramEndpoints:
         inputs = served.interface.read(await read_json(request))
         if "text/event-stream" in headers_of(request).get("accept", ""):
             return self._streamed(request, served, inputs, limits)
-        with self._slots.take(), while_connected(request):
+        with self._slots.take(), while_connected(request.receive):
             answer = await run(served, inputs, limits)
         headers = answer_headers(served, answer)
         return json_response(served.interface.write(answer.result), headers=headers)
@@ -71,7 +71,7 @@ class ProgramEndpoints:
         unit = headers_of(request).get(UNIT_HEADER) or request_id(request)
         batch = Batch(deployment, wanted, unit, limits, self._slots, self._errors)
         rows = rows_of(await read_json(request), self._options.max_batch)
-        with while_connected(request):
+        with while_connected(request.receive):
             results = await batch.answer(rows)
         return json_response({"results": results})
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from typing import Any
 
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from lmpipe.serve.chat_messages import content_of
+from lmpipe.serve.client_gone import while_connected
 from lmpipe.serve.deployment import Deployment, Programs
 from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.options import ServeOptions
@@ -62,14 +65,20 @@ class McpTools:
             about["lmpipe/run"] = served.run
             limits = RunLimits.of(headers, self._options)
             inputs = served.interface.read(params.arguments or {})
-            with self._slots.take():
+            with self._slots.take(), _connected(context.request):
                 answer = await run(served, inputs, limits)
             outputs = served.interface.write(answer.result)
+        except ClientDisconnect:
+            return CallToolResult(content=[], is_error=True)  # nobody is there to be told
         except Exception as error:  # noqa: BLE001 - a program may raise anything
             problem = self._errors.problem_of(error, name)
             return CallToolResult(content=[_text(_told(problem))], is_error=True, _meta=about)
         text, _ = content_of(served.interface, outputs)
         return CallToolResult(content=[_text(text)], structured_content=outputs, _meta=about)
+
+
+def _connected(request: Any) -> AbstractContextManager[None]:
+    return nullcontext() if request is None else while_connected(request.receive)
 
 
 def _tool(deployment: Deployment) -> Tool:

@@ -116,18 +116,21 @@ _OTHERS = {
 }
 
 
+_COMPONENTS = "#/components/schemas/{}.{{model}}"
+
+
 def _schemas_of(deployment: Deployment) -> dict[str, Any]:
     """Return the schemas of a program's inputs and outputs, and what they refer to."""
-    name = deployment.name
-    references = f"#/components/schemas/{name}.{{model}}"
-    inputs = deployment.interface.input_schema(references)
-    outputs = deployment.interface.output_schema(references)
-    shared = {**inputs.definitions, **outputs.definitions}
-    return {
-        f"{name}.inputs": inputs.schema,
-        f"{name}.outputs": outputs.schema,
-        **{f"{name}.{model}": schema for model, schema in shared.items()},
-    }
+    name = of_outputs = deployment.name
+    inputs = deployment.interface.input_schema(_COMPONENTS.format(name))
+    outputs = deployment.interface.output_schema(_COMPONENTS.format(name))
+    if any(inputs.definitions.get(key, item) != item for key, item in outputs.definitions.items()):
+        # Other types of the same name, or one with fields that only outputs have.
+        of_outputs = f"{name}.outputs"
+        outputs = deployment.interface.output_schema(_COMPONENTS.format(of_outputs))
+    found = {f"{name}.inputs": inputs.schema, f"{name}.outputs": outputs.schema}
+    found |= {f"{name}.{model}": schema for model, schema in inputs.definitions.items()}
+    return found | {f"{of_outputs}.{model}": item for model, item in outputs.definitions.items()}
 
 
 def _answer_operation(deployment: Deployment) -> dict[str, Any]:

@@ -37,7 +37,7 @@ async def read_json(request: Request) -> Any:
     """Read the body of a request.
 
     Raises:
-        Refused: if it is not sent as JSON, or is none.
+        Refused: if it is not sent as JSON, or is not JSON.
     """
     # A page of another site can send any other type from a browser without being asked first.
     kind = headers_of(request).get("content-type", "").partition(";")[0].strip().lower()
@@ -46,7 +46,7 @@ async def read_json(request: Request) -> Any:
             Problem(
                 415,
                 "json-needed",
-                f"the body has the type {kind or 'that nobody named'}"[:200],
+                f"the body has the type {kind}"[:200] if kind else "the body has no type",
                 "send JSON with `Content-Type: application/json`",
             )
         )

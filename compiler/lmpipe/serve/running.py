@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import inf
 from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from lmpipe.errors import RunTimeoutError
 from lmpipe.foundation.shorten import shorten
@@ -21,6 +25,7 @@ from lmpipe.serve.deployment import ServedRun
 from lmpipe.serve.options import ServeOptions
 from lmpipe.serve.problems import FieldProblem, Problem, Refused
 
+_OF_SERVERS = (HTTPException, ClientDisconnect)
 TIMEOUT_HEADER, CALLS_HEADER = "lmpipe-timeout", "lmpipe-max-calls"
 
 
@@ -69,6 +74,10 @@ class Answer:
         }
 
 
+class _ProgramStoppedError(Exception):
+    """A program raised what a server or an event loop would take as meant for itself."""
+
+
 class Slots:
     """The runs that are in flight, up to a limit.
 
@@ -114,14 +123,28 @@ async def run(served: ServedRun, inputs: Mapping[str, Any], limits: RunLimits) -
     """
     budget = nullcontext() if limits.calls is None else scope(max_calls=limits.calls)
     with overriding(served.settings), budget, metering() as charges:
-        program: Any = served.program
-        result = await within(limits.seconds, program.acall(**inputs), late=lambda: _late(limits))
+        result = await within(
+            limits.seconds, _contained(served.program, inputs), late=lambda: _late(limits)
+        )
     return Answer(result, charges)
 
 
 def stream(served: ServedRun, inputs: Mapping[str, Any], limits: RunLimits) -> Stream[Answer]:
     """Run a program like `run`, and tell its outputs while the LM writes them."""
     return Stream(lambda: run(served, inputs, limits), predictor_paths(served.program))
+
+
+async def _contained(program: Any, inputs: Mapping[str, Any]) -> Any:
+    """Run a program; what it raises must neither stop the server nor pass for the server's own."""
+    try:
+        return await program.acall(**inputs)
+    except BaseException as error:
+        task = asyncio.current_task()
+        cancelled = isinstance(error, asyncio.CancelledError) and task and task.cancelling()
+        taken = not isinstance(error, Exception) or isinstance(error, _OF_SERVERS)
+        if cancelled or isinstance(error, GeneratorExit) or not taken:
+            raise
+        raise _ProgramStoppedError(f"the program raised {error!r}") from error
 
 
 def _late(limits: RunLimits) -> RunTimeoutError:

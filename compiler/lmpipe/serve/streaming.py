@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from lmpipe.foundation.exact_json import dump_json
 from lmpipe.lm.stream_events import Partial, StreamEvent, Thinking, ToolCalled
 from lmpipe.modules.stream import Stream
+from lmpipe.serve.client_gone import while_connected
 from lmpipe.serve.deployment import ServedRun
 from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.running import Answer
@@ -45,10 +46,12 @@ class EventStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         body: dict[str, Any] = {"type": "http.response.body", "more_body": True}
         try:
-            async with aclosing(self._events) as events:
-                await send(start)
-                async for event in events:
-                    await send({**body, "body": event})
+            # A server may take what is sent to a client that is gone without a word.
+            with while_connected(receive):
+                async with aclosing(self._events) as events:
+                    await send(start)
+                    async for event in events:
+                        await send({**body, "body": event})
         except OSError:
             return  # the client is gone
         finally:

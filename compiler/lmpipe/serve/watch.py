@@ -26,6 +26,7 @@ class Watch:
     ) -> None:
         self._programs, self._sources, self._errors = programs, sources, errors
         self._refused: set[tuple[str, str]] = set()
+        self._failed: dict[str, str] = {}
 
     async def run(self, seconds: float) -> None:
         """Look again and again, with a pause in between."""
@@ -36,14 +37,22 @@ class Watch:
     async def look(self) -> None:
         """Swap in the newest run of each program, if there is a newer one."""
         for name, source in self._sources.items():
-            deployment = self._programs.get(name)
-            if deployment is None or len(deployment.runs) > 1:
-                continue
-            newer = await in_thread(self._newer, source, deployment.runs[0])
-            # Another swap may have come in between.
-            if newer is not None and self._programs.get(name) is deployment:
-                self._programs.swap(Deployment([newer], [1.0]))
-                log.info("%s: %s replaces %s", name, newer.run, deployment.runs[0].run)
+            try:
+                await self._look_for(name, source)
+            except Exception as error:  # noqa: BLE001 - a folder may go while it is read
+                if self._failed.get(name) != repr(error):  # told once, not at each look
+                    self._errors.log(error, f"the look for newer runs of {name}")
+                self._failed[name] = repr(error)
+
+    async def _look_for(self, name: str, source: RunSource) -> None:
+        deployment = self._programs.get(name)
+        if deployment is None or len(deployment.runs) > 1:
+            return
+        newer = await in_thread(self._newer, source, deployment.runs[0])
+        # Another swap may have come in between.
+        if newer is not None and self._programs.get(name) is deployment:
+            self._programs.swap(Deployment([newer], [1.0]))
+            log.info("%s: %s replaces %s", name, newer.run, deployment.runs[0].run)
 
     def _newer(self, source: RunSource, now: ServedRun) -> ServedRun | None:
         run = source.newest()
