@@ -133,3 +133,21 @@ def test_a_name_is_for_a_registry(cli: Cli, folder: Path) -> None:
     result = cli("export", "colours.py", "--format", "messages", "--name", "shop")
     assert result.exit_code == 2
     assert "give --to mlflow or --to langfuse" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--to", "mlflow", "--out", "there"), "--out cannot be used with --to"),
+        (("--to", "langfuse", "--unchecked"), "--unchecked cannot be used with --to"),
+        (("--ask", "--allow-unread"), "--ask and --allow-unread cannot be used with fine-tuning"),
+        (("--format", "openai-rows", "--data", "x"), "choose another --format than openai-rows"),
+        (("--format", "openai", "--unchecked"), "leave out --unchecked"),
+    ],
+)
+def test_options_without_an_effect_are_refused(
+    cli: Cli, folder: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    result = cli("export", "colours.py", *arguments)
+    assert result.exit_code == 2
+    assert told in result.stderr

@@ -64,3 +64,21 @@ def test_a_wrong_file_is_bad_input_and_writes_nothing(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "langfuse.json: item 1: has no resourceSpans" in result.output
     assert not out.exists()
+
+
+def test_the_traces_are_not_overwritten(tmp_path: Path) -> None:
+    traces = tmp_path / "traces.jsonl"
+    before = (FILES / "langsmith.jsonl").read_bytes()
+    traces.write_bytes(before)
+    result = run("import", traces, "--map", FILES / "langsmith.toml", "--out", traces)
+    assert result.exit_code == 2
+    assert "would overwrite the file that is read" in result.output
+    assert traces.read_bytes() == before
+
+
+def test_rows_are_written_to_json_lines_only(tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    result = run("import", FILES / "mlflow.json", "--map", FILES / "mlflow.toml", "--out", out)
+    assert result.exit_code == 2
+    assert "give a name that ends in .jsonl" in result.output
+    assert not out.exists()

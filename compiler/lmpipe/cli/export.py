@@ -11,7 +11,7 @@ import typer
 from lmpipe.cli.options import ProgramLMOptions, RuntimeOptions, TargetOptions, with_option_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lmpipe.cli.targets import OpenTarget
     from lmpipe.integrations.export.recorded_calls import RecordedCall
@@ -92,6 +92,16 @@ def command(
 
     if name is not None and to is None:
         raise ConfigError("--name is for prompts in a registry: give --to mlflow or --to langfuse")
+    compared = {
+        "--data": data is not None,
+        "--ask": ask,
+        "--allow-unread": allow_unread,
+        "--unchecked": unchecked,
+    }
+    if to is not None:
+        _refuse({**compared, "--out": out is not None}, "--to, which writes and compares nothing")
+    elif format_ in (Format.HF, Format.OPENAI_ROWS):
+        _refuse(compared, f"fine-tuning rows: choose another --format than {format_.value}")
     if to is None and format_ in (Format.HF, Format.OPENAI_ROWS):
         export_rows(where, "hf" if format_ is Format.HF else "openai", out or Path("rows"))
         return
@@ -106,6 +116,14 @@ def command(
             return
         calls = None if unchecked else _recorded_calls(opened, data, ask=ask)
         _write(opened, format_, out or Path("prompts"), calls, allow_unread=allow_unread)
+
+
+def _refuse(given: Mapping[str, bool], why: str) -> None:
+    """Refuse options that would have no effect."""
+    from lmpipe.errors import ConfigError
+
+    if found := [option for option, is_given in given.items() if is_given]:
+        raise ConfigError(f"{' and '.join(found)} cannot be used with {why}")
 
 
 def _recorded_calls(opened: OpenTarget, data: str | None, *, ask: bool) -> Sequence[RecordedCall]:

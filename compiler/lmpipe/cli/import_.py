@@ -47,6 +47,7 @@ def command(
     from lmpipe.foundation.exact_json import dump_json
     from lmpipe.foundation.plural import plural
 
+    _check_out(out, (file, map_))
     imported = import_file(file, mapping=map_, format=format_, predictor=predictor)
     examples = imported.examples
     write_file(out, b"".join(dump_json(example.to_json()) + b"\n" for example in examples))
@@ -54,6 +55,15 @@ def command(
     typer.echo(f"{out}: {plural(len(examples), 'row')}; left out: {left_out or 'none'}")
     inputs, labels = _fields(examples)
     typer.echo(f'lmpipe.Source("{out}", inputs={inputs!r})  # labels: {", ".join(labels)}')
+
+
+def _check_out(out: Path, read: tuple[Path, ...]) -> None:
+    from lmpipe.errors import ConfigError
+
+    if out.suffix.lower() != ".jsonl":
+        raise ConfigError(f"--out {out}: JSON lines are written: give a name that ends in .jsonl")
+    if any(file.exists() and out.exists() and out.samefile(file) for file in read):
+        raise ConfigError(f"--out {out} would overwrite the file that is read: give another name")
 
 
 def _fields(examples: list[Example]) -> tuple[list[str], list[str]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lmpipe
+from lmpipe.errors import DataError
 
 CHAT = {"program": {"inputs": {"q": "input.text"}, "outputs": {"a": "output.text"}}}
 FIELDS = {"program": {"inputs": {"q": "input.q"}, "outputs": {"a": "output.a"}}}
@@ -152,6 +155,96 @@ def test_forms(format: str, document: Any, mapping: dict[str, Any], tmp_path: Pa
     path = tmp_path / "export.json"
     path.write_text(json.dumps(document))
     [row] = lmpipe.import_examples(path, mapping=mapping, format=format)
+    assert row.to_json() == ROW
+
+
+ODD: tuple[Any, ...] = ("text", 7, ["text"], {"a": 1})
+MANY_PARTS: list[tuple[str, Any]] = [
+    *((form[1], form[2]) for form in FORMS),
+    (
+        "otlp",
+        {
+            "resourceSpans": [
+                {
+                    "scopeSpans": [
+                        {
+                            "spans": [
+                                {
+                                    "spanId": "2",
+                                    "parentSpanId": "1",
+                                    "status": {"code": 1},
+                                    "attributes": [
+                                        {"key": "n", "value": {"intValue": "7"}},
+                                        {"key": "x", "value": {"doubleValue": 0.5}},
+                                        {"key": "l", "value": {"arrayValue": {"values": []}}},
+                                        {"key": "o", "value": {"kvlistValue": {"values": []}}},
+                                    ],
+                                }
+                            ]
+                        }
+                    ]
+                }
+            ]
+        },
+    ),
+    (
+        "mlflow",
+        {
+            "info": {
+                "trace_id": "t",
+                "assessments": [
+                    {"name": "ok", "span_id": "1", "feedback": {"value": True}},
+                    {"name": "a", "expectation": {"serialized_value": {"value": "1"}}},
+                ],
+            },
+            "data": {"spans": [{"span_id": "1", "parent_span_id": "0", "attributes": {}}]},
+        },
+    ),
+    (
+        "langsmith",
+        {**DONE, "extra": {"metadata": {}}, "feedback_stats": {"k": {}}, "parent_run_ids": ["0"]},
+    ),
+    (
+        "langfuse",
+        {
+            **TRACE,
+            "observations": [{**OBSERVATION, "parentObservationId": "1"}],
+            "scores": [{"name": "s", "observationId": "2", "dataType": "BOOLEAN", "value": 1}],
+        },
+    ),
+    (
+        "stored-completions",
+        {"data": [{"id": "c", "metadata": {"name": "n"}, "choices": [{"message": {}}]}]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("format", "document"), MANY_PARTS)
+def test_any_part_of_another_type_is_read_or_told(
+    format: str, document: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "export.json"
+    for changed in _changed(document):
+        path.write_text(json.dumps([changed]))
+        with suppress(DataError):  # any other error fails the test
+            lmpipe.import_examples(path, mapping=CHAT, format=format)
+
+
+def _changed(value: Any) -> Iterator[Any]:
+    """A document with each of its parts in turn replaced by a value of another type."""
+    yield from ODD
+    keys = range(len(value)) if isinstance(value, list) else value
+    for key in keys if isinstance(value, dict | list) else ():
+        for part in _changed(value[key]):
+            copy = value.copy()
+            copy[key] = part
+            yield copy
+
+
+def test_a_byte_order_mark_is_no_part_of_a_document(tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(DONE), encoding="utf-8-sig")
+    [row] = lmpipe.import_examples(path, mapping=FIELDS, format="langsmith")
     assert row.to_json() == ROW
 
 

@@ -20,7 +20,10 @@ def export(monkeypatch: pytest.MonkeyPatch) -> Export:
     """Return a function that registers the prompts of the sample run, with an environment."""
     monkeypatch.chdir(ROOT)
     for name in ("MLFLOW_TRACKING", "LANGFUSE"):
-        for end in ("URI", "TOKEN", "USERNAME", "PASSWORD", "PUBLIC_KEY", "SECRET_KEY", "HOST"):
+        for end in (
+            *("URI", "TOKEN", "USERNAME", "PASSWORD"),
+            *("PUBLIC_KEY", "SECRET_KEY", "BASE_URL", "HOST"),
+        ):
             monkeypatch.delenv(f"{name}_{end}", raising=False)
 
     def run(to: str, *arguments: str, **environment: str) -> Any:

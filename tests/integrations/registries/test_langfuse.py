@@ -43,3 +43,10 @@ def test_a_refusal_is_told_in_the_words_of_the_server(export: Any) -> None:
     assert "answers 400" in result.stderr
     assert "no such project" in result.stderr
     assert "sk-lf-2" not in result.output
+
+
+def test_another_server_at_the_address_is_told(export: Any) -> None:
+    with registry(lambda path, body: (201, "Welcome")) as server:
+        result = export("langfuse", LANGFUSE_BASE_URL=server.url, **KEYS)
+    assert result.exit_code == 1
+    assert 'answers 201: "Welcome", which is not its API\'s answer' in result.stderr

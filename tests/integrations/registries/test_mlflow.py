@@ -78,3 +78,10 @@ def test_a_server_that_does_not_answer_is_named(export: Any) -> None:
     result = export("mlflow", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert result.exit_code != 0
     assert "MLflow at http://127.0.0.1:9 does not answer" in result.stderr
+
+
+def test_another_server_at_the_address_is_told(export: Any) -> None:
+    with registry(lambda path, body: (200, "Welcome")) as server:
+        result = export("mlflow", MLFLOW_TRACKING_URI=server.url)
+    assert result.exit_code == 1
+    assert 'answers 200: "Welcome", which is not its API\'s answer' in result.stderr

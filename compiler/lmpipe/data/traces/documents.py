@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import codecs
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def read_documents(path: Path) -> Iterator[PlacedRow]:
         yield from read_jsonl(path)
         return
     try:
-        value = load_json(path.read_bytes())
+        value = load_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
         raise DataError(
             f"{path}:{error.lineno}: is not JSON ({error.msg}); if the file has one object in each "
@@ -37,8 +38,7 @@ def read_documents(path: Path) -> Iterator[PlacedRow]:
     if isinstance(value, dict):
         yield str(path), value
         return
-    for place, item in items(str(path), value):
-        yield place, as_object(place, item)
+    yield from objects(str(path), value)
 
 
 def items(place: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -51,6 +51,41 @@ def items(place: str, value: Any) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{place}: expected a list, got {short_repr(value, 80)}")
     for number, item in enumerate(value, start=1):
         yield f"{place}: item {number}", item
+
+
+def objects(place: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """List the objects of a list, each with its place.
+
+    Raises:
+        DataError: if it is no list, or an item is no object.
+    """
+    for where, item in items(place, value):
+        yield where, as_object(where, item)
+
+
+def object_at(place: str, raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the object that another holds by a name; an empty one if it holds none.
+
+    A text that is JSON is read.
+
+    Raises:
+        DataError: if something else is there.
+    """
+    return as_object(f"{place}: {name}", parsed(raw.get(name)) or {})
+
+
+def text_at(place: str, raw: Mapping[str, Any], *names: str) -> str | None:
+    """Return the first text, such as an id, that an object holds by one of some names.
+
+    Raises:
+        DataError: if something else is there.
+    """
+    name = next((name for name in names if raw.get(name)), None)
+    if name is None:
+        return None
+    if isinstance(raw[name], str | int):
+        return str(raw[name])
+    raise DataError(f"{place}: {name}: expected a text, got {short_repr(raw[name], 80)}")
 
 
 def as_object(place: str, value: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmpipe.data.traces.documents import as_object, items, parsed, read_documents
+from lmpipe.data.traces.documents import items, objects, parsed, read_documents, text_at
 from lmpipe.data.traces.span import Feedback, Span
 from lmpipe.errors import DataError
 
@@ -28,7 +28,7 @@ def read(path: Path) -> Iterator[Span]:
     for place, document in read_documents(path):
         for where, kind, raw in _objects(place, document):
             if kind == "score":
-                about = _get(raw, "observationId")
+                about = text_at(where, raw, "observationId", "observation_id")
                 feedback[str(_get(raw, "traceId")), about].append(_feedback(raw))
             else:
                 spans.append(_trace(where, raw) if kind == "trace" else _observation(where, raw))
@@ -45,8 +45,8 @@ def read(path: Path) -> Iterator[Span]:
 def _objects(place: str, document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """List the traces, observations and scores in a document, which may hold each other."""
     if isinstance(document.get("data"), list):  # an answer of the API
-        for where, item in items(place, document["data"]):
-            yield from _objects(where, as_object(where, item))
+        for where, item in objects(place, document["data"]):
+            yield from _objects(where, item)
         return
     trace = document.get("trace")
     if isinstance(trace, dict):  # a trace as the user interface saves it
@@ -90,7 +90,7 @@ def _observation(place: str, raw: Mapping[str, Any]) -> Span:
         place=place,
         trace=str(_get(raw, "traceId")),
         id=str(raw.get("id")),
-        parent=_get(raw, "parentObservationId") or None,
+        parent=text_at(place, raw, "parentObservationId", "parent_observation_id"),
         name=str(raw.get("name") or ""),
         kind=str(raw.get("type") or "").lower(),
         input=parsed(raw.get("input")),

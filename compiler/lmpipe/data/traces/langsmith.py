@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmpipe.data.traces.documents import as_object, items, parsed, read_documents
+from lmpipe.data.traces.documents import object_at, objects, parsed, read_documents, text_at
 from lmpipe.data.traces.span import Feedback, Span
 from lmpipe.errors import DataError
 
@@ -38,8 +38,7 @@ def read(path: Path) -> Iterator[Span]:
 def _objects(place: str, document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for name in ("runs", "feedback", "examples"):
         if isinstance(document.get(name), list) and "id" not in document:
-            for where, item in items(f"{place}: {name}", document[name]):
-                yield where, as_object(where, item)
+            yield from objects(f"{place}: {name}", document[name])
             return
     yield place, document
 
@@ -52,12 +51,12 @@ def _runs(place: str, raw: Mapping[str, Any]) -> Iterator[Span]:
         )
     is_run = "run_type" in raw
     name = str(raw.get("id") or place)
-    extra = parsed(raw.get("extra")) or {}
+    extra = object_at(place, raw, "extra")
     yield Span(
         place=place,
         trace=str(raw.get("trace_id") or name),
         id=name,
-        parent=_parent(raw),
+        parent=_parent(place, raw),
         name=str(raw.get("name") or ("" if is_run else "example")),
         kind=str(raw.get("run_type") or "example"),
         input=parsed(raw.get("inputs")),
@@ -67,16 +66,21 @@ def _runs(place: str, raw: Mapping[str, Any]) -> Iterator[Span]:
             "tags": raw.get("tags") or [],
         },
         failed=bool(raw.get("error")) or raw.get("status") == "error",
-        feedback=tuple(_averages(parsed(raw.get("feedback_stats")) or {})),
+        feedback=tuple(_averages(object_at(place, raw, "feedback_stats"))),
     )
-    for where, child in items(f"{place}: child_runs", raw.get("child_runs") or []):
-        yield from _runs(where, as_object(where, child))
+    for where, child in objects(f"{place}: child_runs", raw.get("child_runs") or []):
+        yield from _runs(where, child)
 
 
-def _parent(raw: Mapping[str, Any]) -> str | None:
-    parents = raw.get("parent_run_ids") or []
-    parent = raw.get("parent_run_id") or (parents[-1] if parents else None)
-    return None if parent is None else str(parent)
+def _parent(place: str, raw: Mapping[str, Any]) -> str | None:
+    parents = raw.get("parent_run_ids")
+    above = {"parent_run_ids": parents[-1]} if isinstance(parents, list) and parents else {}
+    return text_at(
+        place,
+        {**above, "parent_run_id": raw.get("parent_run_id")},
+        "parent_run_id",
+        "parent_run_ids",
+    )
 
 
 def _averages(stats: Mapping[str, Any]) -> Iterator[Feedback]:

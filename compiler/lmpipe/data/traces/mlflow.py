@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lmpipe.data.traces.documents import as_object, items, parsed, read_documents
+from lmpipe.data.traces.documents import object_at, objects, parsed, read_documents, text_at
 from lmpipe.data.traces.span import Feedback, Span
 from lmpipe.errors import DataError
 
@@ -28,8 +28,7 @@ def read(path: Path) -> Iterator[Span]:
 
 def _traces(place: str, document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(document.get("traces"), list):
-        for where, item in items(place, document["traces"]):
-            yield where, as_object(where, item)
+        yield from objects(place, document["traces"])
         return
     yield place, document
 
@@ -43,10 +42,11 @@ def _spans(place: str, raw: Mapping[str, Any]) -> Iterator[Span]:
         )
     trace = str(info.get("trace_id") or info.get("request_id") or place)
     said: dict[str | None, list[Feedback]] = defaultdict(list)
-    for assessment in info.get("assessments") or []:
-        said[assessment.get("span_id")].append(_feedback(assessment))
-    for where, span in items(f"{place}: spans", data.get("spans")):
-        yield _span(where, trace, as_object(where, span), info, said)
+    for where, assessment in objects(f"{place}: assessments", info.get("assessments") or []):
+        about = text_at(where, assessment, "span_id")
+        said[about].append(_feedback(where, assessment))
+    for where, span in objects(f"{place}: spans", data.get("spans")):
+        yield _span(where, trace, span, info, said)
 
 
 def _span(
@@ -56,9 +56,9 @@ def _span(
     info: Mapping[str, Any],
     said: Mapping[str | None, list[Feedback]],
 ) -> Span:
-    name = str(raw.get("span_id") or (raw.get("context") or {}).get("span_id"))
-    parent = raw.get("parent_span_id") or raw.get("parent_id") or None
-    attributes = {key: parsed(value) for key, value in (raw.get("attributes") or {}).items()}
+    name = str(raw.get("span_id") or object_at(place, raw, "context").get("span_id"))
+    parent = text_at(place, raw, "parent_span_id", "parent_id")
+    attributes = {key: parsed(value) for key, value in object_at(place, raw, "attributes").items()}
     status = raw.get("status")
     code = status.get("code") if isinstance(status, dict) else raw.get("status_code")
     about = [*said.get(name, ()), *(said.get(None, ()) if parent is None else ())]
@@ -77,10 +77,10 @@ def _span(
     )
 
 
-def _feedback(raw: Mapping[str, Any]) -> Feedback:
+def _feedback(place: str, raw: Mapping[str, Any]) -> Feedback:
     """Read an assessment: the value of a feedback, or the value that was expected."""
-    said = raw.get("feedback") or raw.get("expectation") or {}
+    said = object_at(place, raw, "feedback" if raw.get("feedback") else "expectation")
     value = said.get("value")
     if value is None:
-        value = parsed((said.get("serialized_value") or {}).get("value"))
+        value = parsed(object_at(place, said, "serialized_value").get("value"))
     return Feedback(str(raw.get("assessment_name") or raw.get("name")), value)

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lmpipe.data.traces.documents import as_object, items, parsed, read_documents
+from lmpipe.data.traces.documents import object_at, objects, parsed, read_documents, text_at
 from lmpipe.data.traces.span import Feedback, Span, chat
 from lmpipe.errors import DataError
+from lmpipe.foundation.shorten import short_repr
 
 _EVALUATION = "gen_ai.evaluation.result"
 _ERROR = 2  # STATUS_CODE_ERROR
@@ -41,26 +42,26 @@ def read(path: Path) -> Iterator[Span]:
                 f"{place}: has no resourceSpans, so it is not OTLP's JSON; export the spans with "
                 "a file exporter of OpenTelemetry"
             )
-        for _, group in items(f"{place}: resourceSpans", groups):
+        for _, group in objects(f"{place}: resourceSpans", groups):
             scopes = group.get("scopeSpans", group.get("scope_spans", []))
-            for _, scope in items(f"{place}: scopeSpans", scopes):
-                for where, span in items(place, scope.get("spans", [])):
-                    yield _span(where, as_object(where, span))
+            for _, scope in objects(f"{place}: scopeSpans", scopes):
+                for where, span in objects(place, scope.get("spans", [])):
+                    yield _span(where, span)
 
 
 def _span(place: str, raw: Mapping[str, Any]) -> Span:
-    attributes = _attributes(raw.get("attributes"))
+    attributes = _attributes(place, raw.get("attributes"))
     events = [
-        (str(event.get("name")), _attributes(event.get("attributes")))
-        for event in raw.get("events") or []
+        (str(event.get("name")), _attributes(where, event.get("attributes")))
+        for where, event in objects(f"{place}: events", raw.get("events") or [])
     ]
-    status = (raw.get("status") or {}).get("code")
+    status = object_at(place, raw, "status").get("code")
     sent, received = _input(attributes, events), _output(attributes, events)
     return Span(
         place=place,
         trace=str(raw.get("traceId", "")),
         id=str(raw.get("spanId", "")),
-        parent=raw.get("parentSpanId") or None,
+        parent=text_at(place, raw, "parentSpanId"),
         name=str(raw.get("name", "")),
         kind=str(attributes.get("gen_ai.operation.name", "")),
         input=sent,
@@ -71,26 +72,36 @@ def _span(place: str, raw: Mapping[str, Any]) -> Span:
     )
 
 
-def _attributes(pairs: Any) -> dict[str, Any]:
-    return {pair["key"]: _value(pair.get("value")) for pair in pairs or []}
+def _attributes(place: str, pairs: Any) -> dict[str, Any]:
+    listed = objects(f"{place}: attributes", pairs or [])
+    return {str(pair.get("key")): _value(where, pair.get("value")) for where, pair in listed}
 
 
-def _value(value: Any) -> Any:
+def _value(place: str, value: Any) -> Any:
     """Read a value of OTLP, which says its type."""
     match value:
         case {"stringValue": str(text)}:
             return text
         case {"boolValue": bool(truth)}:
             return truth
-        case {"intValue": number}:
-            return int(number)
-        case {"doubleValue": number}:
-            return float(number)
-        case {"arrayValue": inner}:
-            return [_value(item) for item in inner.get("values", [])]
-        case {"kvlistValue": inner}:
-            return _attributes(inner.get("values"))
+        case {"intValue": int() | str() as number}:
+            return _number(place, int, number)
+        case {"doubleValue": int() | float() | str() as number}:
+            return _number(place, float, number)
+        case {"arrayValue": {"values": list(found)}}:
+            return [_value(place, item) for item in found]
+        case {"arrayValue": {}}:
+            return []
+        case {"kvlistValue": {**inner}}:
+            return _attributes(place, inner.get("values"))
     return None
+
+
+def _number(place: str, kind: type[int] | type[float], written: str | float) -> float:
+    try:
+        return kind(written)
+    except ValueError as error:
+        raise DataError(f"{place}: {short_repr(written, 80)} is not a number") from error
 
 
 def _input(attributes: Mapping[str, Any], events: list[tuple[str, dict[str, Any]]]) -> Any:

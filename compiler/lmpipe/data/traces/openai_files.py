@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lmpipe.data.traces.documents import as_object, items, read_documents
+from lmpipe.data.traces.documents import as_object, object_at, objects, read_documents
 from lmpipe.data.traces.span import Feedback, Span, chat
 from lmpipe.errors import DataError
 
@@ -23,12 +23,12 @@ def read_evals(path: Path) -> Iterator[Span]:
         DataError: if a line is neither.
     """
     for place, sample in read_documents(path):
-        item = sample.get("item", sample)
         if "input" not in sample and "item" not in sample:
             raise DataError(
                 f"{place}: a sample of OpenAI Evals has `input` and `ideal`, or an `item`; this "
                 f"one has {', '.join(sample) or 'no fields'}"
             )
+        item = as_object(f"{place}: item", sample["item"]) if "item" in sample else sample
         asked, ideal = item.get("input"), item.get("ideal")
         answers = ideal if isinstance(ideal, list) else [ideal]
         yield Span(
@@ -70,15 +70,14 @@ def read_completions(path: Path) -> Iterator[Span]:
 
 def _listed(place: str, document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(document.get("data"), list):
-        for where, item in items(place, document["data"]):
-            yield where, as_object(where, item)
+        yield from objects(place, document["data"])
     else:
         yield place, document
 
 
 def _of_messages(place: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     """A row of a training file, whose last message is the answer."""
-    sent = [as_object(where, item) for where, item in items(place, raw["messages"])]
+    sent = [message for _, message in objects(f"{place}: messages", raw["messages"])]
     if not sent or sent[-1].get("role") != "assistant":
         raise DataError(f"{place}: the last message is not one of the assistant")
     return {**raw, "messages": sent[:-1], "choices": [{"message": sent[-1]}]}
@@ -89,8 +88,9 @@ def _completion(
 ) -> Span:
     name = str(raw.get("id") or place)
     sent = raw.get("messages") or messages.get(name)
-    answers = [choice.get("message") or {} for choice in raw["choices"]]
-    metadata = raw.get("metadata") or {}
+    choices = objects(f"{place}: choices", raw["choices"])
+    answers = [object_at(where, choice, "message") for where, choice in choices]
+    metadata = object_at(place, raw, "metadata")
     return Span(
         place=place,
         trace=name,

@@ -144,7 +144,10 @@ def _write_bodies(
     calls: Sequence[RecordedCall] | None,
 ) -> Exported:
     if calls is None:
-        raise ExportError("--format openai writes the calls of the examples: it needs them")
+        raise ExportError(
+            "--format openai writes the calls that the program makes on its examples: leave out "
+            "--unchecked, or choose --format messages"
+        )
     files = []
     for path, document in documents.items():
         lines = []

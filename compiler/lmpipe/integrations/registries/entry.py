@@ -37,7 +37,7 @@ class PromptEntry:
 
     @property
     def description(self) -> str:
-        """One line about it: the run and its best score."""
+        """One line about it, which names the run."""
         return f"compiled by lmpipe in the run {self.about['lmpipe.run']}"
 
     @staticmethod

@@ -68,8 +68,10 @@ class JsonApi:
         return await self._http.request("POST", path, body, timeout=_TIMEOUT)
 
     def refused(self, status: int, answer: Any) -> RegistryError:
-        """Make the error for a response that is no success."""
+        """Make the error for a response that is no success, or not in the form of the API."""
         said = dump_json(answer).decode()[:500] if answer is not None else "nothing"
+        if status in (200, 201):
+            said = f"{said}, which is not its API's answer; check the address in the environment"
         remedy = "; check the keys in the environment" if status in (401, 403) else ""
         return RegistryError(f"{self._what} answers {status}: {said}{remedy}")
 

@@ -44,6 +44,7 @@ def _register(api: JsonApi, entry: PromptEntry) -> str:
             "commitMessage": entry.description,
         },
     )
-    if status not in (200, 201):
-        raise api.refused(status, answer)
-    return f"{entry.name}/{answer['version']}"
+    match answer:
+        case {"version": version} if status in (200, 201):
+            return f"{entry.name}/{version}"
+    raise api.refused(status, answer)

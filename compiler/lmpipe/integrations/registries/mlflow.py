@@ -53,9 +53,10 @@ def _register(api: JsonApi, entry: PromptEntry) -> str:
             "tags": [_IS_PROMPT, *_tags(entry)],
         },
     )
-    if status != 200:
-        raise api.refused(status, answer)
-    return f"prompts:/{entry.name}/{answer['model_version']['version']}"
+    match answer:
+        case {"model_version": {"version": version}} if status == 200:
+            return f"prompts:/{entry.name}/{version}"
+    raise api.refused(status, answer)
 
 
 def _tags(entry: PromptEntry) -> list[dict[str, str]]:
