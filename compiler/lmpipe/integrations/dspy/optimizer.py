@@ -65,8 +65,8 @@ class DSPyOptimizer:
         settings: of a class: the arguments to make it with.
 
     Raises:
-        RecipeError: if it is not one of DSPy's optimizers, or one that learns something else than
-            instructions and demonstrations.
+        RecipeError: if it is not one of DSPy's optimizers, learns something else than instructions
+            and demonstrations, or does not take the arguments.
     """
 
     optimizer: Any
@@ -98,6 +98,22 @@ class DSPyOptimizer:
             raise RecipeError(
                 f"DSPyOptimizer({kind.__name__}(…), {', '.join(settings)}=…): give these to the "
                 "optimizer itself"
+            )
+        self._check_arguments(kind.__init__, settings, kind.__name__)
+        self._check_arguments(kind.compile, self.compile_options, f"{kind.__name__}.compile")
+
+    def _check_arguments(
+        self, function: Callable[..., Any], given: Mapping[str, Any], what: str
+    ) -> None:
+        """Check names before anything is spent."""
+        parameters = inspect.signature(function).parameters
+        if any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
+            return
+        if unknown := sorted(given.keys() - parameters.keys()):
+            known = ", ".join(list(parameters)[1:])
+            raise RecipeError(
+                f"DSPyOptimizer({self._class.__name__}): {what} has no argument "
+                f"{', '.join(unknown)}; it has {known}"
             )
 
     @property
@@ -186,7 +202,10 @@ class DSPyOptimizer:
         for name in (*_OF_PROGRAM, *_OF_PROPOSER):
             if _takes(self.optimizer, name):
                 given.setdefault(name, run.bridge_of(name, None))
-        return self.optimizer(**given)
+        try:
+            return self.optimizer(**given)
+        except (TypeError, ValueError, AssertionError) as error:  # as DSPy refuses settings
+            raise RecipeError(f"{self.name} cannot be made: {error}") from error
 
     def cost(self, sizes: Sizes) -> Cost:
         """The validation of the result; what the search takes is not known."""
