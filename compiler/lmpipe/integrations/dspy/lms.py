@@ -42,8 +42,10 @@ def lm_from_dspy(lm: dspy.BaseLM) -> LM:
     the cache; its replies must not depend on the order of calls.
 
     Raises:
-        ConfigError: if lmpipe does not know a model of that name.
+        ConfigError: if it is not an LM of DSPy, or lmpipe does not know a model of that name.
     """
+    if not isinstance(lm, dspy.BaseLM):
+        raise ConfigError(f"lm_from_dspy({lm!r:.100}): give an LM of DSPy, such as dspy.LM(…)")
     known = _KNOWN.get(lm)
     if known is None:
         known = _KNOWN[lm] = _converted(lm)
