@@ -181,3 +181,8 @@ def test_what_an_optimizer_says_of_its_settings_is_told(tmp_path: Path) -> None:
     made = recipe(DSPyOptimizer(dspy.GEPA), student=scripted_lm(CASE.values))
     with pytest.raises(RecipeError, match=r"dspy\.GEPA cannot be made: .*max_metric_calls"):
         lmpipe.compile(made, runs=tmp_path)
+
+
+def test_its_settings_have_no_secrets() -> None:
+    made = DSPyOptimizer(dspy.BootstrapFewShot, teacher_settings={"api_key": "key-1", "n": 2})
+    assert made.settings() == {"teacher_settings": {"n": 2}}

@@ -451,3 +451,25 @@ def test_a_metric_keeps_the_defaults_of_its_other_parameters() -> None:
         return share
 
     assert lmpipe.evaluate(case.make(), case.data(1), metric, lm=lm()).score == 0.5
+
+
+def test_secrets_of_a_predictor_are_sent_but_are_no_part_of_its_state() -> None:
+    module = dspy.Predict(
+        "question -> answer: int", api_key="key-1", extra_body={"auth_token": "key-2"}, top_p=0.5
+    )
+    program, scripted = from_dspy(module), lm()
+    assert dict(program.state()["self"].decoding) == {"top_p": 0.5}
+    with lmpipe.using(lm=scripted):
+        program(question=QUESTION)
+    (request,) = scripted.requests
+    assert request.lm.params["extra_body"] == {"auth_token": "key-2"}
+
+
+def test_the_identity_of_an_lm_that_runs_code_has_no_secrets() -> None:
+    class Own(dspy.LM):  # type: ignore[misc]
+        pass
+
+    asked = Own("openai/small", api_key="key-1", extra_body={"auth_token": "key-2", "k": 1})
+    identity = lm_from_dspy(asked).identity()
+    assert identity["dspy"]["settings"]["extra_body"] == {"k": 1}
+    assert "key-" not in str(identity)

@@ -13,7 +13,7 @@ import pydantic
 
 from lmpipe.data.example import jsonable
 from lmpipe.errors import ConfigError, LMRequestError
-from lmpipe.foundation.redaction import is_secret_name
+from lmpipe.foundation.redaction import without_secrets
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.parameters import VLLM_DEFAULTS
@@ -144,8 +144,8 @@ class CalledLM(PythonLM):
 
     def identity(self) -> dict[str, Any]:
         kind = type(self.asked)
-        settings = {k: v for k, v in self.asked.kwargs.items() if not is_secret_name(k)}
-        called = {"class": f"{kind.__module__}.{kind.__qualname__}", "settings": jsonable(settings)}
+        settings = without_secrets(jsonable(without_secrets(self.asked.kwargs)))
+        called = {"class": f"{kind.__module__}.{kind.__qualname__}", "settings": settings}
         return {**super().identity(), "dspy": called}
 
     @property

@@ -14,6 +14,7 @@ import dspy
 
 from lmpipe.data.example import Example
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, RecipeError
+from lmpipe.foundation.redaction import without_secrets
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.integrations.dspy.bridge import BridgeLM
 from lmpipe.integrations.dspy.examples import example_to_dspy
@@ -117,7 +118,7 @@ class DSPyOptimizer:
             )
 
     @property
-    def _class(self) -> type:
+    def _class(self) -> Any:
         return self.optimizer if isinstance(self.optimizer, type) else type(self.optimizer)
 
     @property
@@ -215,7 +216,9 @@ class DSPyOptimizer:
         """The optimizer's settings, as far as they can be told apart."""
         own = self.settings_of_class if isinstance(self.optimizer, type) else vars(self.optimizer)
         given = {**own, **{f"compile {name}": v for name, v in self.compile_options.items()}}
-        return {name: _identity(value) for name, value in sorted(given.items())}
+        described = {name: _identity(value) for name, value in sorted(given.items())}
+        shown: dict[str, Any] = without_secrets(described)
+        return shown
 
 
 class SearchRun(DSPyRun):
