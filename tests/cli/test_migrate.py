@@ -90,3 +90,11 @@ def test_it_says_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert result.exit_code == 2
     assert "pip install 'lmpipe[migrate]'" in result.output
     assert not file.with_name("program_lmpipe.py").exists()
+
+
+def test_a_file_that_is_replaced_is_compared_as_it_was(file: Path) -> None:
+    file.write_text(SOURCE.replace("answer.demos = []\n", ""))
+    result = run(file, "--out", file)
+    assert result.exit_code == 0, result.output
+    assert "asks for the same as before: answer (1 predictor)" in result.output
+    assert file.read_text().startswith("import lmpipe\n")

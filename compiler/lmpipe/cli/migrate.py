@@ -49,13 +49,14 @@ def command(
     source = read_source(file)
     migration = migrate(source, name=str(file))
     target = out or file.with_name(f"{file.stem}_lmpipe.py")
+    if not check and out is None and target.exists():
+        raise InputError(f"{target} exists: delete it, or name another file with --out")
+    # Before the new file is written, which may be the old one.
+    proof = prove(file, migration.source) if run else None
     if not check:
-        if out is None and target.exists():
-            raise InputError(f"{target} exists: delete it, or name another file with --out")
         write_file(target, migration.source.encode())
     _report(file, target, migration, check=check)
-    if run:
-        proof = prove(file, migration.source)
+    if proof is not None:
         _report_proof(proof)
         if proof.problems:
             raise typer.Exit(ExitCode.FAILED)

@@ -86,10 +86,11 @@ class scope:  # noqa: N801 - used like a function
         _SCOPE.reset(self._token)
 
 
-def check_calls(scope: Scope, who: str) -> None:
+def check_calls(scope: Scope, who: str, remedy: str = "") -> None:
     """Count a call, and raise a CallLimitError if the run may make no more.
 
-    `who` makes the call: the path of a predictor, or an LM.
+    `who` makes the call: the path of a predictor, or an LM. `remedy` says where the maximum is
+    given, if it is not on a class of lmpipe.
     """
     # Counted as they start, because calls may be in flight together.
     if scope.max_calls is not None and next(scope.started) >= scope.max_calls:
@@ -98,5 +99,5 @@ def check_calls(scope: Scope, who: str) -> None:
         where = "metric, by @lmpipe.metrics.judge" if by_metric else "program's class"
         raise CallLimitError(
             f"{who}: {what} made more than {scope.max_calls} LM calls, the maximum that the plan "
-            f"and the budget rely on: set `max_calls = …` on the {where}"
+            f"and the budget rely on: {remedy or f'set `max_calls = …` on the {where}'}"
         )

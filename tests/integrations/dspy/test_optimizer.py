@@ -163,3 +163,26 @@ def test_the_best_program_so_far_is_kept_when_the_budget_ends(tmp_path: Path) ->
     assert run.candidates[-1].name == "dspy.MIPROv2, best so far"
     assert run.scores["validation"] == 1.0
     assert sum(role.calls for role in run.spend.values()) <= 100
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depht": 2}, "SIMBA has no argument depht; it has metric, bsize"),
+        ({"compile_options": {"trials": 3}}, r"SIMBA\.compile has no argument trials"),
+    ],
+)
+def test_unknown_arguments_are_refused_at_once(options: Any, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        DSPyOptimizer(dspy.SIMBA, **options)
+
+
+def test_what_an_optimizer_says_of_its_settings_is_told(tmp_path: Path) -> None:
+    made = recipe(DSPyOptimizer(dspy.GEPA), student=scripted_lm(CASE.values))
+    with pytest.raises(RecipeError, match=r"dspy\.GEPA cannot be made: .*max_metric_calls"):
+        lmpipe.compile(made, runs=tmp_path)
+
+
+def test_its_settings_have_no_secrets() -> None:
+    made = DSPyOptimizer(dspy.BootstrapFewShot, teacher_settings={"api_key": "key-1", "n": 2})
+    assert made.settings() == {"teacher_settings": {"n": 2}}

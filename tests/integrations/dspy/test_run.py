@@ -21,9 +21,10 @@ from lmpipe.errors import (
     DataError,
     LMRequestError,
     LMUnavailableError,
+    MetricError,
     RecipeError,
 )
-from lmpipe.integrations.dspy import dspy_metric, from_dspy
+from lmpipe.integrations.dspy import dspy_metric, from_dspy, lm_from_dspy
 from lmpipe.lm.cache.cache import Cache
 from lmpipe.lm.cassettes.cassette import Cassette
 from lmpipe.lm.events import PredictorEnded, PredictorStarted
@@ -168,7 +169,9 @@ def test_a_run_makes_no_more_calls_than_it_declares(tmp_path: Path) -> None:
         student=scripted_lm(case.values),
         budget=lmpipe.Budget(calls=500),
     )
-    with pytest.raises(RecipeError, match="made more than 2 LM calls"):
+    with pytest.raises(
+        RecipeError, match=r"made more than 2 LM .* from_dspy\(module, max_calls=…\)"
+    ):
         lmpipe.compile(recipe, runs=tmp_path)
 
 
@@ -410,3 +413,63 @@ def test_a_run_that_catches_the_error_of_too_many_calls_fails_all_the_same(tmp_p
     )
     with pytest.raises(RecipeError, match="made more than 2 LM calls"):
         lmpipe.compile(recipe, runs=tmp_path)
+
+
+@pytest.mark.parametrize("given", [-1, 1.5, "12", True])
+def test_a_maximum_of_calls_is_a_whole_number(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"from_dspy.*max_calls must be"):
+        from_dspy(Counting(), max_calls=given)
+    with pytest.raises(MetricError, match=r"dspy_metric.*max_calls must be"):
+        dspy_metric(same_answer, max_calls=given)
+
+
+def test_a_class_in_place_of_a_program_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"from_dspy\(Counting\): give an instance"):
+        lmpipe.evaluate(Counting, BY_NAME["string"].data(1), same_answer, lm=lm())
+
+
+def test_a_name_is_no_lm_of_dspy() -> None:
+    with pytest.raises(ConfigError, match="give an LM of DSPy"):
+        lm_from_dspy("openai/small")
+
+
+def test_a_metric_of_gepa_is_given_its_five_parameters() -> None:
+    case, seen = BY_NAME["string"], []
+
+    def metric(gold: Any, pred: Any, trace: Any, pred_name: Any, pred_trace: Any) -> float:
+        seen.append((trace, pred_name, pred_trace))
+        return 1.0
+
+    lmpipe.evaluate(case.make(), case.data(1), metric, lm=lm())
+    assert seen == [(None, None, None)]
+
+
+def test_a_metric_keeps_the_defaults_of_its_other_parameters() -> None:
+    case = BY_NAME["string"]
+
+    def metric(gold: Any, pred: Any, trace: Any = None, share: float = 0.5) -> float:
+        return share
+
+    assert lmpipe.evaluate(case.make(), case.data(1), metric, lm=lm()).score == 0.5
+
+
+def test_secrets_of_a_predictor_are_sent_but_are_no_part_of_its_state() -> None:
+    module = dspy.Predict(
+        "question -> answer: int", api_key="key-1", extra_body={"auth_token": "key-2"}, top_p=0.5
+    )
+    program, scripted = from_dspy(module), lm()
+    assert dict(program.state()["self"].decoding) == {"top_p": 0.5}
+    with lmpipe.using(lm=scripted):
+        program(question=QUESTION)
+    (request,) = scripted.requests
+    assert request.lm.params["extra_body"] == {"auth_token": "key-2"}
+
+
+def test_the_identity_of_an_lm_that_runs_code_has_no_secrets() -> None:
+    class Own(dspy.LM):  # type: ignore[misc]
+        pass
+
+    asked = Own("openai/small", api_key="key-1", extra_body={"auth_token": "key-2", "k": 1})
+    identity = lm_from_dspy(asked).identity()
+    assert identity["dspy"]["settings"]["extra_body"] == {"k": 1}
+    assert "key-" not in str(identity)

@@ -11,6 +11,7 @@ import dspy
 from dspy.utils.callback import with_callbacks
 
 from lmpipe.errors import CallError, LMRequestError
+from lmpipe.integrations.dspy.calls import REMEDY, REMEDY_OF_METRIC
 from lmpipe.integrations.dspy.lms import NOT_SENT, Capabilities, capabilities_of
 from lmpipe.integrations.dspy.run import DSPyRun, Use, current_use
 from lmpipe.lm.lm import LM
@@ -18,7 +19,7 @@ from lmpipe.lm.message import Message
 from lmpipe.lm.read_messages import read_messages, read_tools
 from lmpipe.lm.refusals import exceeds_context
 from lmpipe.lm.request import Reply, Request
-from lmpipe.lm.scope import check_calls, current_scope
+from lmpipe.lm.scope import Scope, check_calls, current_scope
 from lmpipe.modules.decoding import SAMPLE_TEMPERATURE, Decoding
 from lmpipe.settings import current_settings
 from lmpipe.state.program_state import PredictorState
@@ -108,7 +109,7 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
         turns = _turns(prompt if messages is None else messages)
         if not kwargs and self._asks_once and self.kwargs == self._given:  # as most calls are made
             lm = self._run.asked.of(chosen, {})
-            check_calls(scope, label or lm.model)
+            _count_call(scope, label or lm.model)
             return [Request(lm, turns, None, scope.sample)], label
         settings = {**self.kwargs, **kwargs}
         of_scope = dict(scope.decoding)
@@ -132,7 +133,7 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
             first += _SALTED * (1 + int(salt)) * count
         requests = []
         for number in range(first, first + count):
-            check_calls(scope, label or lm.model)
+            _count_call(scope, label or lm.model)
             requests.append(Request(lm, turns, None, number, tools, choice if tools else ""))
         return requests, label
 
@@ -174,6 +175,10 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
     @property
     def supported_params(self) -> set[str]:
         return set(self._capabilities.params)
+
+
+def _count_call(scope: Scope, who: str) -> None:
+    check_calls(scope, who, REMEDY_OF_METRIC if scope.role == "judge" else REMEDY)
 
 
 _ROLES = ("system", "user", "assistant")

@@ -10,6 +10,9 @@ import dspy
 
 from lmpipe.modules.uses import uses_by_forward
 
+# What to do about a maximum that is not known, or too small.
+REMEDY = "give from_dspy(module, max_calls=…)"
+REMEDY_OF_METRIC = "give dspy_metric(metric, max_calls=…)"
 # How often an agent of DSPy asks again after it has shortened a prompt that was too long.
 _SHORTENED = 2
 

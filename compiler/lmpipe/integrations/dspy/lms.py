@@ -13,7 +13,7 @@ import pydantic
 
 from lmpipe.data.example import jsonable
 from lmpipe.errors import ConfigError, LMRequestError
-from lmpipe.foundation.redaction import is_secret_name
+from lmpipe.foundation.redaction import without_secrets
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
 from lmpipe.lm.parameters import VLLM_DEFAULTS
@@ -42,8 +42,10 @@ def lm_from_dspy(lm: dspy.BaseLM) -> LM:
     the cache; its replies must not depend on the order of calls.
 
     Raises:
-        ConfigError: if lmpipe does not know a model of that name.
+        ConfigError: if it is not an LM of DSPy, or lmpipe does not know a model of that name.
     """
+    if not isinstance(lm, dspy.BaseLM):
+        raise ConfigError(f"lm_from_dspy({lm!r:.100}): give an LM of DSPy, such as dspy.LM(…)")
     known = _KNOWN.get(lm)
     if known is None:
         known = _KNOWN[lm] = _converted(lm)
@@ -142,8 +144,8 @@ class CalledLM(PythonLM):
 
     def identity(self) -> dict[str, Any]:
         kind = type(self.asked)
-        settings = {k: v for k, v in self.asked.kwargs.items() if not is_secret_name(k)}
-        called = {"class": f"{kind.__module__}.{kind.__qualname__}", "settings": jsonable(settings)}
+        settings = without_secrets(jsonable(without_secrets(self.asked.kwargs)))
+        called = {"class": f"{kind.__module__}.{kind.__qualname__}", "settings": settings}
         return {**super().identity(), "dspy": called}
 
     @property

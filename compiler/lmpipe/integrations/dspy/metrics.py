@@ -12,15 +12,16 @@ import dspy
 
 from lmpipe.data.example import Example
 from lmpipe.errors import MetricError
-from lmpipe.integrations.dspy.calls import count_calls_of
+from lmpipe.foundation.checks import check_number
+from lmpipe.integrations.dspy.calls import REMEDY_OF_METRIC, count_calls_of
 from lmpipe.integrations.dspy.copying import predictors_inside
 from lmpipe.integrations.dspy.examples import example_to_dspy
 from lmpipe.integrations.dspy.lms import AskedLMs
 from lmpipe.integrations.dspy.run import SETTING, DSPyRun
 from lmpipe.metrics import Score, metric_name
 
-# What a metric may be given by position: the example, the prediction and three more, of which
-# lmpipe knows the trace.
+# What a metric may be given by position: the example, the prediction, the trace, and for DSPy's
+# GEPA a predictor's name and trace, which are None where the whole program is scored.
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -38,10 +39,20 @@ def dspy_metric(metric: Callable[..., Any], *, max_calls: int | None = None) -> 
             counted. The calls go to the recipe's judge.
 
     Raises:
-        MetricError: if it is not callable, or the calls of a module depend on the data.
+        MetricError: if it is not callable, the calls of a module depend on the data, or `max_calls`
+            is not a whole number from 0.
     """
     if not callable(metric):
         raise MetricError(f"dspy_metric({metric!r:.100}): give a function or a dspy.Module")
+    check_number(
+        "dspy_metric",
+        "max_calls",
+        max_calls,
+        minimum=0,
+        integer=True,
+        optional=True,
+        error=MetricError,
+    )
     if max_calls is None:
         max_calls = _calls_of(metric)
     return DSPyMetric(
@@ -78,7 +89,7 @@ class DSPyMetric:
         return metric_name(self._call)
 
     def __call__(self, example: Example, prediction: Any, trace: Any = None) -> Any:
-        given = (example_to_dspy(example), prediction, _dspy_trace(prediction))
+        given = (example_to_dspy(example), prediction, _dspy_trace(prediction), None, None)
         call = partial(self._call, *given[: _taken(self._call)])
         if not self.max_calls:
             return _score(call())
@@ -96,8 +107,8 @@ def _calls_of(metric: Any) -> int:
     counted = count_calls_of(metric, uses)
     if counted is None:
         raise MetricError(
-            f"the LM calls of the metric {type(metric).__name__} depend on the data: give "
-            "dspy_metric(metric, max_calls=…)"
+            f"the LM calls of the metric {type(metric).__name__} depend on the data: "
+            f"{REMEDY_OF_METRIC}"
         )
     return counted
 
@@ -110,7 +121,7 @@ def _described(metric: Any) -> tuple[str, ...]:
 
 
 def _taken(metric: Any) -> int:
-    """How many of example, prediction and trace a metric takes."""
+    """How many of example, prediction and trace a metric takes, and what else it must be given."""
     called = type(metric).forward if isinstance(metric, dspy.Module) else metric
     try:
         parameters = inspect.signature(called).parameters.values()
@@ -118,8 +129,11 @@ def _taken(metric: Any) -> int:
         return 2
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return 3
-    count = sum(parameter.kind in _POSITIONAL for parameter in parameters)
-    return min(3, count - isinstance(metric, dspy.Module))
+    places = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
+    if isinstance(metric, dspy.Module):
+        places = places[1:]  # without `self`
+    needed = sum(parameter.default is parameter.empty for parameter in places)
+    return max(min(3, len(places)), min(needed, 5))
 
 
 def _dspy_trace(prediction: Any) -> list[Any] | None:

@@ -17,7 +17,8 @@ _CHOSEN: dict[str, dict[str, Any]] = {"GEPA": {"auto": "light"}}
 
 def native(value: Any) -> Any:
     """Return a program for a module, and an example for an example; any other object stays."""
-    if isinstance(value, dspy.Module):
+    is_class = isinstance(value, type) and issubclass(value, dspy.Module)
+    if isinstance(value, dspy.Module) or is_class:  # a class is refused there
         return from_dspy(value)
     if isinstance(value, dspy.Example):
         return example_from_dspy(value)

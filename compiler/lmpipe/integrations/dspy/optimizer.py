@@ -14,6 +14,7 @@ import dspy
 
 from lmpipe.data.example import Example
 from lmpipe.errors import ArtifactError, BudgetExhaustedError, RecipeError
+from lmpipe.foundation.redaction import without_secrets
 from lmpipe.foundation.shorten import short_repr
 from lmpipe.integrations.dspy.bridge import BridgeLM
 from lmpipe.integrations.dspy.examples import example_to_dspy
@@ -65,8 +66,8 @@ class DSPyOptimizer:
         settings: of a class: the arguments to make it with.
 
     Raises:
-        RecipeError: if it is not one of DSPy's optimizers, or one that learns something else than
-            instructions and demonstrations.
+        RecipeError: if it is not one of DSPy's optimizers, learns something else than instructions
+            and demonstrations, or does not take the arguments.
     """
 
     optimizer: Any
@@ -99,9 +100,25 @@ class DSPyOptimizer:
                 f"DSPyOptimizer({kind.__name__}(…), {', '.join(settings)}=…): give these to the "
                 "optimizer itself"
             )
+        self._check_arguments(kind.__init__, settings, kind.__name__)
+        self._check_arguments(kind.compile, self.compile_options, f"{kind.__name__}.compile")
+
+    def _check_arguments(
+        self, function: Callable[..., Any], given: Mapping[str, Any], what: str
+    ) -> None:
+        """Check names before anything is spent."""
+        parameters = inspect.signature(function).parameters
+        if any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
+            return
+        if unknown := sorted(given.keys() - parameters.keys()):
+            known = ", ".join(list(parameters)[1:])
+            raise RecipeError(
+                f"DSPyOptimizer({self._class.__name__}): {what} has no argument "
+                f"{', '.join(unknown)}; it has {known}"
+            )
 
     @property
-    def _class(self) -> type:
+    def _class(self) -> Any:
         return self.optimizer if isinstance(self.optimizer, type) else type(self.optimizer)
 
     @property
@@ -186,7 +203,10 @@ class DSPyOptimizer:
         for name in (*_OF_PROGRAM, *_OF_PROPOSER):
             if _takes(self.optimizer, name):
                 given.setdefault(name, run.bridge_of(name, None))
-        return self.optimizer(**given)
+        try:
+            return self.optimizer(**given)
+        except (TypeError, ValueError, AssertionError) as error:  # as DSPy refuses settings
+            raise RecipeError(f"{self.name} cannot be made: {error}") from error
 
     def cost(self, sizes: Sizes) -> Cost:
         """The validation of the result; what the search takes is not known."""
@@ -196,7 +216,9 @@ class DSPyOptimizer:
         """The optimizer's settings, as far as they can be told apart."""
         own = self.settings_of_class if isinstance(self.optimizer, type) else vars(self.optimizer)
         given = {**own, **{f"compile {name}": v for name, v in self.compile_options.items()}}
-        return {name: _identity(value) for name, value in sorted(given.items())}
+        described = {name: _identity(value) for name, value in sorted(given.items())}
+        shown: dict[str, Any] = without_secrets(described)
+        return shown
 
 
 class SearchRun(DSPyRun):

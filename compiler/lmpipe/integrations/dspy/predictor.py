@@ -12,6 +12,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from lmpipe.data.example import jsonable
 from lmpipe.errors import DataError
+from lmpipe.foundation.redaction import without_secrets
 from lmpipe.integrations.dspy.demos import demos_of
 from lmpipe.integrations.dspy.learned import LearnedPredictor
 from lmpipe.integrations.dspy.lms import NOT_SENT, lm_from_dspy
@@ -145,13 +146,18 @@ def _typed(field: Any, value: Any) -> Any:
 
 
 def _decoding(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a predictor that an LM is sent, as far as they are JSON."""
-    found = {}
+    """Return the settings of a predictor that an LM is sent, as far as a state may have them.
+
+    Those that are not JSON, or carry a secret, stay in the user's predictor.
+    """
+    found: dict[str, Any] = {}
     for name, value in config.items():
         if name in NOT_SENT or value is None or isinstance(value, type):
             continue
         try:
-            found[name] = jsonable(value)
+            plain = {name: jsonable(value)}
         except DataError:
             continue
+        if without_secrets(plain) == plain:
+            found |= plain
     return found

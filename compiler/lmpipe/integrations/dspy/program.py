@@ -11,9 +11,10 @@ from typing import Any, cast
 import dspy
 
 from lmpipe.errors import CallError, ConfigError, OutputError
+from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.source_code import source_of
 from lmpipe.integrations.dspy.adapters import remembering, with_lms
-from lmpipe.integrations.dspy.calls import count_calls_of
+from lmpipe.integrations.dspy.calls import REMEDY, count_calls_of
 from lmpipe.integrations.dspy.copying import ProgramCopier, modules_inside, predictors_inside
 from lmpipe.integrations.dspy.lms import AskedLMs
 from lmpipe.integrations.dspy.metrics import dspy_metric
@@ -44,7 +45,7 @@ def from_dspy(module: dspy.Module, *, max_calls: int | None = None) -> DSPyProgr
 
     Raises:
         ConfigError: if it is not a DSPy module, or has no predictors, or a predictor's LM is not
-            known to lmpipe.
+            known to lmpipe, or `max_calls` is not a whole number from 0.
     """
     if isinstance(module, type) and issubclass(module, dspy.Module):
         raise ConfigError(
@@ -52,6 +53,7 @@ def from_dspy(module: dspy.Module, *, max_calls: int | None = None) -> DSPyProgr
         )
     if not isinstance(module, dspy.Module):
         raise ConfigError(f"from_dspy({module!r:.100}): give a dspy.Module")
+    check_number("from_dspy", "max_calls", max_calls, minimum=0, integer=True, optional=True)
     kind: Any = type(module)
     return _program_class(kind)(module, max_calls=max_calls)
 
@@ -119,7 +121,7 @@ class DSPyProgram(Module):
     @property
     def max_calls_remedy(self) -> str:
         """How the maximum of LM calls of one run is given, for messages."""
-        return "give from_dspy(module, max_calls=…)"
+        return REMEDY
 
     def metric_for(self, metric: Any) -> Any:
         """Return the metric as one that is written for DSPy, unless it is lmpipe's own."""

@@ -178,9 +178,12 @@ def _problems(saved: Any, part: DSPyPredictor) -> list[str]:
         stored = saved["signature"]["fields"]
         prefixes = [field["prefix"] for field in stored]
         demos = [dict(demo) for demo in saved["demos"]]
-        _ = saved["signature"]["instructions"], [field["description"] for field in stored]
-    except (KeyError, TypeError, ValueError):
+        texts = [saved["signature"]["instructions"], *(field["description"] for field in stored)]
+        lm = dict(saved.get("lm") or {})
+    except (AttributeError, KeyError, TypeError, ValueError):
         return ["not a saved predictor"]
+    if not all(isinstance(text, str) for text in (*texts, lm.get("model") or "")):
+        return ["its instructions, descriptions or LM's name are no texts"]
     if saved.get("fields"):
         return ["it has decision thresholds, which lmpipe does not run"]
     if len(prefixes) != len(fields):
