@@ -64,6 +64,14 @@ def test_load_runs_the_file_of_a_trusted_folder(compiled: lmpipe.Run) -> None:
     assert lmpipe.load(compiled.path, trust=True).state() == compiled.state
 
 
+def test_load_says_how_to_give_the_program_of_a_compile_that_no_file_declares(
+    tmp_path: Path,
+) -> None:
+    made = lmpipe.compile(recipe(optimizer=lmpipe.LabeledFewShot(demos=2)), runs=tmp_path)
+    with pytest.raises(ArtifactError, match=r"names no file: pass .* with --program FILE"):
+        lmpipe.load(made.path, trust=True)
+
+
 def test_load_warns_of_an_instruction_that_changed_since_the_compile(compiled: lmpipe.Run) -> None:
     program = lmpipe.Predict(NameColour, instruction="Which colour has the thing?")
     with pytest.warns(InstructionWarning, match="self: 'does' is 'has' now") as warned:

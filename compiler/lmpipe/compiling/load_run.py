@@ -76,8 +76,8 @@ def trusted_recipe(artifact: Artifact, *, trust: bool) -> Recipe:
         )
     if not file:
         raise ArtifactError(
-            f"{artifact.path} was compiled from Python code that its manifest does not name: pass "
-            "the program"
+            f"{artifact.path} was compiled by Python code, so its manifest names no file: pass the "
+            "program to load(), or give its file with --program FILE"
         )
     name, origin = file.rpartition(":")[0] if ".py:" in file else file, origin_of(artifact)
     for folder in (origin, Path.cwd()):
