@@ -304,6 +304,20 @@ def test_names_that_are_left_keep_their_import() -> None:
     assert "import lmpipe" in source
 
 
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("from dspy import Image", "Image.from_url(url, True)"),
+        ("from dspy import teleprompt", "teleprompt.Ensemble(size=2)"),
+        ("import dspy.evaluate as scores", "scores.answer_exact_match(row, result, frac=0.9)"),
+    ],
+)
+def test_what_is_left_of_an_attribute_keeps_the_import_of_its_owner(line: str, left: str) -> None:
+    source = migrate(f"{line}\n{left}\n").source
+    assert line in source
+    assert left in source
+
+
 def test_an_adapter_becomes_the_layout_of_each_predictor() -> None:
     source = migrated(
         """

@@ -96,7 +96,7 @@ def _signature(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExp
     first = value_of(pairs, "signature")
     if not isinstance(first, cst.SimpleString | cst.ConcatenatedString | cst.Name):
         work.leave(original, "use lmpipe.signature_from_string, or declare a class")
-        work.keep(original.func, "Signature")
+        work.keep(original.func)
         return updated.with_changes(func=original.func)
     names = {"instructions": "instruction", "signature_name": "name", "custom_types": "types"}
     args = [
@@ -154,7 +154,7 @@ def _evaluate(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpr
 def _retrieve(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpression:
     if work.retriever is None:
         work.leave(original, "pass what searches: lmpipe.Retrieve(search, k=…)")
-        work.keep(original.func, "Retrieve")
+        work.keep(original.func)
         return updated.with_changes(func=original.func)
     args = rewritten_args(work, original, updated, CALLS["Retrieve"], function="Retrieve")
     work.wrote(original, "Retrieve")
@@ -170,7 +170,7 @@ def _embeddings(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseEx
     corpus, embedder = value_of(pairs, "corpus"), value_of(pairs, "embedder")
     if corpus is None or embedder is None:
         work.leave(original, "write lmpipe.Retrieve(lmpipe.Embeddings.of(corpus, embedder=…), k=…)")
-        work.keep(original.func, "Embeddings")
+        work.keep(original.func)
         return updated.with_changes(func=original.func)
     k = value_of(pairs, "k") or cst.Integer("5")
     work.wrote(original, "Embeddings")
@@ -189,7 +189,7 @@ def _embedder(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpr
             original,
             "an embedder that is a function: search in a function (query, k) for lmpipe.Retrieve",
         )
-        work.keep(original.func, "Embedder")
+        work.keep(original.func)
         return updated.with_changes(func=original.func)
     work.wrote(original, "Embedder")
     kept = [arg for arg in updated.args if not arg.keyword or arg.keyword.value == "model"]
@@ -202,7 +202,7 @@ def _medium(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpres
     given = [arg for arg in updated.args if not arg.keyword or arg.keyword.value == "url"]
     if len(given) != 1 or len(updated.args) != 1 or given[0].star:
         work.leave(original, f"write lmpipe.{kind}.of(…): a path, bytes, or a URL")
-        work.keep(original.func, kind)
+        work.keep(original.func)
         return updated.with_changes(func=original.func)
     work.wrote(original, kind)
     first = given[0].with_changes(keyword=None, equal=cst.MaybeSentinel.DEFAULT)
@@ -224,7 +224,7 @@ def _answer_exact_match(work: Work, original: cst.Call, updated: cst.Call) -> cs
     example, prediction = value_of(pairs, "example"), value_of(pairs, "pred")
     if example is None or prediction is None or value_of(pairs, "frac") is not None:
         work.leave(original, 'use lmpipe.metrics.token_f1("answer") and compare its value')
-        work.keep(original.func, "evaluate.answer_exact_match")
+        work.keep(original.func)
         return updated.with_changes(func=original.func)
     work.wrote(original, "answer_exact_match")
     code = 'lmpipe.metrics.normalized_match("answer")(EXAMPLE, PREDICTION).value == 1'

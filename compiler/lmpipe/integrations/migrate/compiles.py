@@ -23,7 +23,7 @@ def rewrite_optimizer(
 ) -> cst.BaseExpression:
     """Rewrite the call that makes an optimizer: its settings stay, the rest is the recipe's."""
     if not can_compile(work, original):
-        work.keep(original.func, name)
+        work.keep(original.func)
         return updated.with_changes(func=original.func)
     rule = OPTIMIZERS[name]
     pairs = named_args(updated.args, rule.positions)

@@ -38,7 +38,7 @@ class ImportRewriter(cst.CSTTransformer):
         if len(others) == len(names):
             return updated_node
         self.work.wrote(original_node, "import")
-        stays = any(name.startswith(".") for name in self.kept)
+        stays = "." in self.kept or any(self._keeps(_imported(alias)) for alias in names)
         kept = names if stays else others
         if self._first_import(original_node):
             kept = [*kept, cst.ImportAlias(cst.Name("lmpipe"))]
@@ -68,8 +68,7 @@ class ImportRewriter(cst.CSTTransformer):
         return cst.RemoveFromParent()
 
     def _keeps(self, qualified: str) -> bool:
-        name = dspy_name(qualified)
-        return any(kept == name or kept.startswith(f"{name}.") for kept in self.kept)
+        return dspy_name(qualified) in self.kept
 
     def _first_import(self, node: cst.CSTNode) -> bool:
         """Whether lmpipe is to be imported here: once in the file, or in a function that does."""

@@ -105,7 +105,7 @@ class Rewriter(ImportRewriter):
 
     def _leave_as_it_is(self, original: cst.Name | cst.Attribute, text: str) -> None:
         self.work.leave(original, text)
-        self.work.keep(original, self.work.kinds.name_of(original))
+        self.work.keep(original)
 
     def _is_configured_adapter(self, node: cst.CSTNode) -> bool:
         """Whether an adapter is that of `configure`, which becomes a layout of each predictor."""

@@ -40,7 +40,7 @@ class Work:
         rewritten: what was rewritten.
         left: what is left to do by hand.
         comments: the comments to write above statements.
-        kept: names of DSPy that stay; those that are written as an attribute start with a dot.
+        kept: names of DSPy that stay, as they are imported; `.` if the module `dspy` stays.
         imports: lines of imports that the new code needs.
         constructed: the rewritten arguments of each optimizer, with DSPy's names.
     """
@@ -69,9 +69,11 @@ class Work:
         if statement is not None and text not in self.comments[statement]:
             self.comments[statement].append(text)
 
-    def keep(self, node: cst.CSTNode, name: str) -> None:
+    def keep(self, node: cst.CSTNode) -> None:
         """Note that a name of DSPy stays, so that its import does."""
-        self.kept.add(name if isinstance(node, cst.Name) else f".{name}")
+        while isinstance(node, cst.Attribute):
+            node = node.value
+        self.kept.add(self.kinds.name_of(node) or ".")
 
     def line(self, node: cst.CSTNode) -> int:
         """Return the line of a node, from 1."""
