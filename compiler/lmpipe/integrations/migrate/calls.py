@@ -8,6 +8,7 @@ from lmpipe.integrations.migrate.arguments import (
     keyword,
     named_args,
     parsed,
+    renamed,
     rewritten_args,
     text_of,
     value_of,
@@ -43,6 +44,20 @@ def rewrite_call(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseE
     if name.partition(".")[0] in MEDIA:
         return _medium(work, original, updated)
     return rewrite_call_of_value(work, original, updated)
+
+
+def is_rewritten(name: str) -> bool:
+    """Whether `rewrite_call` rewrites the calls of one of DSPy's names."""
+    if name in _SPECIAL or name in OPTIMIZERS or name in CALLS or name in RENAMED:
+        return True
+    return name.partition(".")[0] in MEDIA
+
+
+def _left(work: Work, original: cst.Call, updated: cst.Call, text: str) -> cst.Call:
+    """Leave a call of DSPy's to do by hand; its arguments may be rewritten."""
+    work.leave(original, text)
+    work.keep(original.func)
+    return updated.with_changes(func=original.func)
 
 
 def _by_rule(work: Work, original: cst.Call, updated: cst.Call, name: str) -> cst.BaseExpression:
@@ -95,22 +110,17 @@ def _signature(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExp
     pairs = named_args(updated.args, ("signature", "instructions", "signature_name"))
     first = value_of(pairs, "signature")
     if not isinstance(first, cst.SimpleString | cst.ConcatenatedString | cst.Name):
-        work.leave(original, "use lmpipe.signature_from_string, or declare a class")
-        work.keep(original.func)
-        return updated.with_changes(func=original.func)
+        return _left(
+            work, original, updated, "use lmpipe.signature_from_string, or declare a class"
+        )
     names = {"instructions": "instruction", "signature_name": "name", "custom_types": "types"}
     args = [
-        arg if place == 0 else arg.with_changes(**_keyword(names.get(name, name)))
+        arg if place == 0 else renamed(arg, names.get(name, name))
         for place, (name, arg) in enumerate(pairs)
     ]
     args[0] = _signature_arg(args[0])
     work.wrote(original, "Signature")
     return _named(with_args(updated, args), "signature_from_string")
-
-
-def _keyword(name: str) -> dict[str, object]:
-    made = keyword(name, cst.Name(name))
-    return {"keyword": made.keyword, "equal": made.equal}
 
 
 def _prediction(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpression:
@@ -121,9 +131,7 @@ def _prediction(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseEx
     names = {name for name, _ in pairs}
     in_metric = isinstance(function, cst.FunctionDef) and work.is_metric(function)
     if in_metric and "score" in names and names <= {"score", "feedback"}:
-        args = [
-            arg.with_changes(**_keyword("value")) if name == "score" else arg for name, arg in pairs
-        ]
+        args = [renamed(arg, "value") if name == "score" else arg for name, arg in pairs]
         return _named(with_args(updated, args), "Score")
     return _named(updated, "Prediction")
 
@@ -153,9 +161,7 @@ def _evaluate(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpr
 
 def _retrieve(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpression:
     if work.retriever is None:
-        work.leave(original, "pass what searches: lmpipe.Retrieve(search, k=…)")
-        work.keep(original.func)
-        return updated.with_changes(func=original.func)
+        return _left(work, original, updated, "pass what searches: lmpipe.Retrieve(search, k=…)")
     args = rewritten_args(work, original, updated, CALLS["Retrieve"], function="Retrieve")
     work.wrote(original, "Retrieve")
     # What DSPy is configured with returns items with a `long_text`.
@@ -169,9 +175,12 @@ def _embeddings(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseEx
     pairs = named_args(updated.args, ("corpus", "embedder", "k"))
     corpus, embedder = value_of(pairs, "corpus"), value_of(pairs, "embedder")
     if corpus is None or embedder is None:
-        work.leave(original, "write lmpipe.Retrieve(lmpipe.Embeddings.of(corpus, embedder=…), k=…)")
-        work.keep(original.func)
-        return updated.with_changes(func=original.func)
+        return _left(
+            work,
+            original,
+            updated,
+            "write lmpipe.Retrieve(lmpipe.Embeddings.of(corpus, embedder=…), k=…)",
+        )
     k = value_of(pairs, "k") or cst.Integer("5")
     work.wrote(original, "Embeddings")
     return parsed(
@@ -185,12 +194,12 @@ def _embeddings(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseEx
 def _embedder(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpression:
     pairs = named_args(original.args, ("model",))
     if text_of(value_of(pairs, "model")) is None:
-        work.leave(
+        return _left(
+            work,
             original,
+            updated,
             "an embedder that is a function: search in a function (query, k) for lmpipe.Retrieve",
         )
-        work.keep(original.func)
-        return updated.with_changes(func=original.func)
     work.wrote(original, "Embedder")
     kept = [arg for arg in updated.args if not arg.keyword or arg.keyword.value == "model"]
     return _named(with_args(updated, kept), "LM")
@@ -201,9 +210,7 @@ def _medium(work: Work, original: cst.Call, updated: cst.Call) -> cst.BaseExpres
     kind = work.kinds.name_of(original.func).partition(".")[0]
     given = [arg for arg in updated.args if not arg.keyword or arg.keyword.value == "url"]
     if len(given) != 1 or len(updated.args) != 1 or given[0].star:
-        work.leave(original, f"write lmpipe.{kind}.of(…): a path, bytes, or a URL")
-        work.keep(original.func)
-        return updated.with_changes(func=original.func)
+        return _left(work, original, updated, f"write lmpipe.{kind}.of(…): a path, bytes, or a URL")
     work.wrote(original, kind)
     first = given[0].with_changes(keyword=None, equal=cst.MaybeSentinel.DEFAULT)
     return _named(with_args(updated, [first]), f"{kind}.of")
@@ -223,9 +230,9 @@ def _answer_exact_match(work: Work, original: cst.Call, updated: cst.Call) -> cs
     pairs = named_args(updated.args, ("example", "pred", "trace", "frac"))
     example, prediction = value_of(pairs, "example"), value_of(pairs, "pred")
     if example is None or prediction is None or value_of(pairs, "frac") is not None:
-        work.leave(original, 'use lmpipe.metrics.token_f1("answer") and compare its value')
-        work.keep(original.func)
-        return updated.with_changes(func=original.func)
+        return _left(
+            work, original, updated, 'use lmpipe.metrics.token_f1("answer") and compare its value'
+        )
     work.wrote(original, "answer_exact_match")
     code = 'lmpipe.metrics.normalized_match("answer")(EXAMPLE, PREDICTION).value == 1'
     if not isinstance(work.kinds.parent(original), cst.Return | cst.Assign):

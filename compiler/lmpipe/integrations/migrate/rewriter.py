@@ -9,19 +9,10 @@ from typing import TypeVar, cast
 import libcst as cst
 
 from lmpipe.integrations.migrate.arguments import parsed, text_of
-from lmpipe.integrations.migrate.calls import rewrite_call
+from lmpipe.integrations.migrate.calls import is_rewritten, rewrite_call
 from lmpipe.integrations.migrate.import_rewriter import ImportRewriter
 from lmpipe.integrations.migrate.imports import Statement, with_import
-from lmpipe.integrations.migrate.optimizers import OPTIMIZERS
-from lmpipe.integrations.migrate.rules import (
-    BY_HAND,
-    CALLS,
-    LAYOUTS,
-    MEDIA,
-    MUTATIONS,
-    RENAMED,
-    hint,
-)
+from lmpipe.integrations.migrate.rules import BY_HAND, LAYOUTS, MUTATIONS, RENAMED, hint
 
 _WIDTH = 100
 _PLACES = (cst.Import, cst.ImportFrom, cst.ImportAlias, cst.Param, cst.FunctionDef, cst.ClassDef)
@@ -76,23 +67,19 @@ class Rewriter(ImportRewriter):
         if not name:
             return updated
         called = isinstance(parent, cst.Call) and parent.func is original
-        if called and (name in CALLS or name in OPTIMIZERS or name in RENAMED):
+        if called and is_rewritten(name):
             return updated  # renamed with the arguments of the call
         if name == "Prediction":
-            if called:
-                return updated
             self.work.wrote(original, name)
             noted = kinds.around(original, cst.Annotation) is not None
             return cst.parse_expression("lmpipe.Prediction" if noted else "lmpipe.Signature")
-        if name == "evaluate.answer_exact_match" and not called:
+        if name == "evaluate.answer_exact_match":
             self.work.wrote(original, name)
             return cst.parse_expression('lmpipe.metrics.normalized_match("answer")')
         if name in RENAMED:
             self.work.wrote(original, name)
             return cst.parse_expression(f"lmpipe.{RENAMED[name]}")
         base = name.partition(".")[0]
-        if called and (base in MEDIA or name in _CALLED_NAMES):
-            return updated
         if base in RENAMED and not called and isinstance(updated, cst.Attribute):
             return updated.with_changes(value=cst.parse_expression(f"lmpipe.{RENAMED[base]}"))
         if name in LAYOUTS:
@@ -341,12 +328,6 @@ class Rewriter(ImportRewriter):
         for line in sorted(self.work.imports):
             body = with_import(body, line)
         return updated_node.with_changes(body=body)
-
-
-_CALLED_NAMES = {
-    *("Prediction", "Evaluate", "Retrieve", "Embeddings", "Embedder", "asyncify", "syncify"),
-    *("evaluate.answer_exact_match", "evaluate.SemanticF1"),
-}
 
 
 def _argument(statement: cst.BaseSmallStatement) -> cst.BaseExpression:
