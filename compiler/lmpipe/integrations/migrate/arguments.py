@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from lmpipe.integrations.migrate.rules import CallRule
-from lmpipe.integrations.migrate.work import Work
+
+if TYPE_CHECKING:
+    from lmpipe.integrations.migrate.work import Work
 
 _EQUAL = cst.AssignEqual(
     whitespace_before=cst.SimpleWhitespace(""), whitespace_after=cst.SimpleWhitespace("")

@@ -11,8 +11,10 @@ from typing import TypeAlias
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
+from lmpipe.integrations.migrate.arguments import named_args, value_of
 from lmpipe.integrations.migrate.kinds import Kinds
 from lmpipe.integrations.migrate.optimizers import OPTIMIZERS
+from lmpipe.integrations.migrate.rules import CALLS
 
 _STATEMENTS = (
     *(cst.SimpleStatementLine, cst.FunctionDef, cst.ClassDef, cst.For, cst.While, cst.With),
@@ -96,13 +98,12 @@ class Work:
         found: dict[str, cst.BaseExpression] = {}
         for call in self._calls:
             name = self.kinds.name_of(call.func)
-            positional = OPTIMIZERS[name].positions if name in OPTIMIZERS else ()
-            if name == "Evaluate":
-                positional = ("devset", "metric")
-            for place, arg in enumerate(call.args):
-                given = arg.keyword.value if arg.keyword else "".join(positional[place : place + 1])
-                if given == "metric" and (name in OPTIMIZERS or name == "Evaluate"):
-                    found[self.wrapper.module.code_for_node(arg.value)] = arg.value
+            if name not in OPTIMIZERS and name != "Evaluate":
+                continue
+            rule = OPTIMIZERS.get(name) or CALLS[name]
+            metric = value_of(named_args(call.args, rule.positions), "metric")
+            if metric is not None:
+                found[self.wrapper.module.code_for_node(metric)] = metric
         return found
 
     def is_metric(self, function: cst.FunctionDef) -> bool:
