@@ -39,7 +39,6 @@ _MADE_BY: dict[str, Kind] = {
     **dict.fromkeys(OPTIMIZERS, "optimizer"),
     **dict.fromkeys(LAYOUTS, "adapter"),
     "Evaluate": "evaluator",
-    "evaluate.Evaluate": "evaluator",
     "Example": "example",
     "Prediction": "result",
     "LM": "lm",
@@ -59,7 +58,7 @@ _ITEM: dict[Kind, Kind] = {"predictors": "predictor", "results": "result"}
 _LIST: dict[Kind, Kind] = {item: plural for plural, item in _ITEM.items()}
 
 # A kind, and the call of DSPy's class that made the value, if it is known.
-Found: TypeAlias = tuple[Kind | None, cst.CSTNode | None]
+Found: TypeAlias = tuple[Kind | None, cst.Call | None]
 
 # The packages that DSPy's public names are in, besides `dspy` itself.
 _PACKAGES = (
@@ -104,7 +103,7 @@ class Kinds:
         wrapper.module.visit(_Assignments(self))
 
     def name_of(self, node: cst.CSTNode) -> str:
-        """Return DSPy's public name of what an expression names; empty if it is none of DSPy."""
+        """Return DSPy's public name of what an expression names; empty for other names."""
         if not _is_path(node):
             return ""
         names = self._qualified.get(node, ())
@@ -142,8 +141,7 @@ class Kinds:
 
     def made_by(self, node: cst.BaseExpression) -> cst.Call | None:
         """Return the call of DSPy's class that made the value of an expression."""
-        made = self._of(node)[1]
-        return made if isinstance(made, cst.Call) else None
+        return self._of(node)[1]
 
     def _scope(self, node: cst.CSTNode, text: str) -> cst.CSTNode:
         kinds = (cst.ClassDef,) if "." in text else (cst.FunctionDef,)
