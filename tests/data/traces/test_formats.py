@@ -241,7 +241,7 @@ def _changed(value: Any) -> Iterator[Any]:
             yield copy
 
 
-def test_a_byte_order_mark_is_no_part_of_a_document(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_document(tmp_path: Path) -> None:
     path = tmp_path / "export.json"
     path.write_text(json.dumps(DONE), encoding="utf-8-sig")
     [row] = lmpipe.import_examples(path, mapping=FIELDS, format="langsmith")

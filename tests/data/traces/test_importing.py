@@ -200,10 +200,10 @@ WRONG: list[tuple[str, str, dict[str, Any], str]] = [
         r"span 'answer': field 'q': the pattern 'Q: \(\.\*\)' is not found at input\.q: 'Bern'",
     ),
     (
-        "a thumb that is none",
+        "a value that is not a thumb",
         json.dumps(RUN) + '\n{"run_id": "1", "key": "thumb", "value": "perhaps"}',
         {**MINIMAL, "feedback": {"thumb": "thumb"}},
-        r"traces\.jsonl:1: span 'answer': the feedback 'thumb' is 'perhaps', which is no thumb",
+        r"traces\.jsonl:1: span 'answer': the feedback 'thumb' is 'perhaps', which is not a thumb",
     ),
     (
         "only failed runs",

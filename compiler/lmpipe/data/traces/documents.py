@@ -45,7 +45,7 @@ def items(place: str, value: Any) -> Iterator[tuple[str, Any]]:
     """List the items of a list, each with its place.
 
     Raises:
-        DataError: if it is no list.
+        DataError: if it is not a list.
     """
     if not isinstance(value, list):
         raise DataError(f"{place}: expected a list, got {short_repr(value, 80)}")
@@ -53,11 +53,28 @@ def items(place: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield f"{place}: item {number}", item
 
 
+def listed(place: str, document: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """List the objects that a document holds by a name; one without such a list is the object.
+
+    Raises:
+        DataError: if an item of the list is not an object.
+    """
+    if isinstance(document.get(name), list):
+        yield from objects(place, document[name])
+    else:
+        yield place, document
+
+
+def unknown_object(place: str, expected: str, raw: Mapping[str, Any]) -> DataError:
+    """Make the error that an object is not one of those that a format has."""
+    return DataError(f"{place}: is {expected}: it has {', '.join(raw) or 'no fields'}")
+
+
 def objects(place: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """List the objects of a list, each with its place.
 
     Raises:
-        DataError: if it is no list, or an item is no object.
+        DataError: if it is not a list, or an item is not an object.
     """
     for where, item in items(place, value):
         yield where, as_object(where, item)

@@ -10,12 +10,12 @@ from typing import Any
 from lmpipe.data.example import Example
 from lmpipe.data.splits import check_not_empty
 from lmpipe.data.traces import langfuse, langsmith, mlflow, open_telemetry, openai_files
-from lmpipe.data.traces.mapping import FORMATS, Format, TraceMapping
+from lmpipe.data.traces.mapping import TraceMapping
 from lmpipe.data.traces.rows import rows_of
 from lmpipe.data.traces.span import Span
 from lmpipe.errors import DataError
 
-_READERS: Mapping[Format, Callable[[Path], Iterator[Span]]] = {
+_READERS: Mapping[str, Callable[[Path], Iterator[Span]]] = {
     "otlp": open_telemetry.read,
     "langfuse": langfuse.read,
     "langsmith": langsmith.read,
@@ -31,7 +31,7 @@ class Imported:
 
     Args:
         examples: the examples.
-        left_out: how many runs are no examples, by the reason: `failed`, `disliked` or `unrated`.
+        left_out: how many runs gave no example, by the reason: `failed`, `disliked` or `unrated`.
     """
 
     examples: list[Example]
@@ -74,15 +74,15 @@ def import_file(
     format: str | None = None,
     predictor: str | None = None,
 ) -> Imported:
-    """Read examples like `import_examples`, and count the runs that are none."""
+    """Read examples like `import_examples`, and count the runs that gave none."""
     read_mapping, path = TraceMapping.of(mapping), Path(source).expanduser()
     name = format or read_mapping.format
-    reader = next((reader for known, reader in _READERS.items() if known == name), None)
+    reader = _READERS.get(name or "")
     if reader is None:
         given = (
-            f"{name!r} is no format of traces" if name else "the format of the traces is missing"
+            f"{name!r} is not a format of traces" if name else "the format of the traces is missing"
         )
-        raise DataError(f"{path}: {given}: choose one of {', '.join(FORMATS)}")
+        raise DataError(f"{path}: {given}: choose one of {', '.join(_READERS)}")
     found = rows_of(reader(path), read_mapping, predictor, str(path))
     examples = []
     for place, row in found.rows:

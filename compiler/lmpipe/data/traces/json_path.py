@@ -6,10 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
+from lmpipe.data.traces.documents import parsed
 from lmpipe.errors import DataError
-from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.shorten import short_repr
 
 _STEP = re.compile(r'\.?(?P<name>[\w-]+)|\[(?P<index>-?\d+)\]|\["(?P<key>[^"]+)"\]')
@@ -62,12 +60,8 @@ def look_up(value: Any, path: str) -> Any:
 
 def _opened(value: Any) -> Any:
     """Read a text that is a JSON object or list."""
-    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
-        return value
-    try:
-        return load_json(value)
-    except orjson.JSONDecodeError:
-        return value
+    opens = isinstance(value, str) and value.lstrip().startswith(("{", "["))
+    return parsed(value) if opens else value
 
 
 def _nothing(path: str, done: str, value: Any, step: str) -> DataError:

@@ -12,16 +12,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmpipe.data.traces.documents import items, objects, parsed, read_documents, text_at
+from lmpipe.data.traces.documents import (
+    items,
+    objects,
+    parsed,
+    read_documents,
+    text_at,
+    unknown_object,
+)
 from lmpipe.data.traces.span import Feedback, Span
-from lmpipe.errors import DataError
 
 
 def read(path: Path) -> Iterator[Span]:
     """Read the traces, observations and scores of a file.
 
     Raises:
-        DataError: if an object is none of them; names the line or item.
+        DataError: if an object is something else; names the line or item.
     """
     spans: list[Span] = []
     feedback: dict[tuple[str, str | None], list[Feedback]] = defaultdict(list)
@@ -60,10 +66,8 @@ def _objects(place: str, document: dict[str, Any]) -> Iterator[tuple[str, str, d
         yield place, "observation", document
         return
     else:
-        raise DataError(
-            f"{place}: is neither a trace, nor an observation, nor a score of Langfuse: it has "
-            f"{', '.join(document) or 'no fields'}"
-        )
+        expected = "neither a trace, nor an observation, nor a score of Langfuse"
+        raise unknown_object(place, expected, document)
     owner = trace if isinstance(trace, dict) else document
     for kind in ("observation", "score"):
         for where, item in items(f"{place}: {kind}s", document.get(f"{kind}s") or []):

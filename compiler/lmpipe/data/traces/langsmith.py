@@ -12,9 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmpipe.data.traces.documents import object_at, objects, parsed, read_documents, text_at
+from lmpipe.data.traces.documents import (
+    object_at,
+    objects,
+    parsed,
+    read_documents,
+    text_at,
+    unknown_object,
+)
 from lmpipe.data.traces.span import Feedback, Span
-from lmpipe.errors import DataError
 
 
 def read(path: Path) -> Iterator[Span]:
@@ -45,10 +51,8 @@ def _objects(place: str, document: dict[str, Any]) -> Iterator[tuple[str, dict[s
 
 def _runs(place: str, raw: Mapping[str, Any]) -> Iterator[Span]:
     if "inputs" not in raw:
-        raise DataError(
-            f"{place}: is neither a run, nor an example, nor feedback of LangSmith: it has "
-            f"{', '.join(raw) or 'no fields'}"
-        )
+        expected = "neither a run, nor an example, nor feedback of LangSmith"
+        raise unknown_object(place, expected, raw)
     is_run = "run_type" in raw
     name = str(raw.get("id") or place)
     extra = object_at(place, raw, "extra")

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import orjson
 import pydantic
@@ -19,7 +19,6 @@ from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.shorten import short_repr
 
 Format = Literal["otlp", "langfuse", "langsmith", "openai-evals", "stored-completions", "mlflow"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 class _Part(pydantic.BaseModel):

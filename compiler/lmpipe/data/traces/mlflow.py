@@ -10,7 +10,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lmpipe.data.traces.documents import object_at, objects, parsed, read_documents, text_at
+from lmpipe.data.traces.documents import (
+    listed,
+    object_at,
+    objects,
+    parsed,
+    read_documents,
+    text_at,
+)
 from lmpipe.data.traces.span import Feedback, Span
 from lmpipe.errors import DataError
 
@@ -19,18 +26,11 @@ def read(path: Path) -> Iterator[Span]:
     """Read the spans of the traces in a file.
 
     Raises:
-        DataError: if an object is no trace.
+        DataError: if an object is not a trace.
     """
     for place, document in read_documents(path):
-        for where, raw in _traces(place, document):
+        for where, raw in listed(place, document, "traces"):
             yield from _spans(where, raw)
-
-
-def _traces(place: str, document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(document.get("traces"), list):
-        yield from objects(place, document["traces"])
-        return
-    yield place, document
 
 
 def _spans(place: str, raw: Mapping[str, Any]) -> Iterator[Span]:

@@ -11,7 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lmpipe.data.traces.documents import as_object, object_at, objects, read_documents
+from lmpipe.data.traces.documents import (
+    as_object,
+    listed,
+    object_at,
+    objects,
+    read_documents,
+    unknown_object,
+)
 from lmpipe.data.traces.span import Feedback, Span, chat
 from lmpipe.errors import DataError
 
@@ -52,7 +59,7 @@ def read_completions(path: Path) -> Iterator[Span]:
     completions: list[tuple[str, dict[str, Any]]] = []
     messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for place, document in read_documents(path):
-        for where, raw in _listed(place, document):
+        for where, raw in listed(place, document, "data"):
             if "choices" in raw:
                 completions.append((where, raw))
             elif "role" in raw and "id" in raw:  # <id of the completion>-<number>
@@ -60,19 +67,10 @@ def read_completions(path: Path) -> Iterator[Span]:
             elif "messages" in raw:
                 completions.append((where, _of_messages(where, raw)))
             else:
-                raise DataError(
-                    f"{where}: is neither a stored completion, nor a message of one: it has "
-                    f"{', '.join(raw) or 'no fields'}"
-                )
+                expected = "neither a stored completion, nor a message of one"
+                raise unknown_object(where, expected, raw)
     for where, raw in completions:
         yield _completion(where, raw, messages)
-
-
-def _listed(place: str, document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(document.get("data"), list):
-        yield from objects(place, document["data"])
-    else:
-        yield place, document
 
 
 def _of_messages(place: str, raw: Mapping[str, Any]) -> dict[str, Any]:

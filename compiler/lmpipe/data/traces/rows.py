@@ -22,7 +22,7 @@ class Rows:
     Args:
         rows: the fields of each example, with its place in the file.
         inputs: the fields that are passed to the program.
-        left_out: how many runs are no rows, by the reason.
+        left_out: how many runs gave no row, by the reason.
     """
 
     rows: Sequence[tuple[str, dict[str, Any]]]
@@ -91,7 +91,7 @@ def _chosen(trace: Sequence[Span], source: SpanSource, *, all_of_them: bool) -> 
 def _row(
     span: Span, trace: Sequence[Span], mapping: TraceMapping, predictor: str | None
 ) -> dict[str, Any] | str:
-    """Make the row of a span; a text says why there is none."""
+    """Make the row of a span; a text says why it has none."""
     if span.failed or span.output is None:
         return "failed"
     source, corrections = _source(mapping, predictor), mapping.feedback.corrections

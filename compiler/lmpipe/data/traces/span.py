@@ -31,8 +31,9 @@ _BAD = {
     "bad",
     "no",
     "false",
+    "incorrect",
+    "wrong",
 }
-_BAD |= {"incorrect", "wrong"}
 _SIGNS = {"👍": True, "👎": False}
 
 
@@ -63,8 +64,8 @@ class Feedback:
         if word in _SIGNS:
             return _SIGNS[word]
         raise DataError(
-            f"the feedback {self.name!r} is {short_repr(value, 80)}, which is no thumb: expected "
-            "true or false, a number that is positive for up, or a word such as up or down"
+            f"the feedback {self.name!r} is {short_repr(value, 80)}, which is not a thumb: "
+            "expected true or false, a number that is positive for up, or a word such as up or down"
         )
 
 
