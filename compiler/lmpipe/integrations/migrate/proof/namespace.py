@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from lmpipe.errors import InputError
 
-NAME = "migrated_program"  # so that what stands under `if __name__ == "__main__":` does not run
+NAME = "migrated_program"  # so that code under `if __name__ == "__main__":` does not run
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,17 @@ class Framework:
 
 
 def run_file(path: Path) -> dict[str, Any]:
-    """Run a file as a module, and return its names."""
+    """Run a file as a module, and return its names.
+
+    This executes the code of the file, with the user's rights. It is the file that the user named
+    to `lmpipe migrate`, whose help says that it runs the file, or the migration of that file.
+    """
     sys.path.insert(0, str(path.parent))
     module = types.ModuleType(NAME)
-    sys.modules[NAME] = module
-    # A module that stays, because signatures look their types up in it.
-    code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
     module.__file__ = str(path)
-    exec(code, module.__dict__)  # noqa: S102 - the user's own file, which they ask to run
+    sys.modules[NAME] = module  # it stays, because signatures look their types up in it
+    code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
+    exec(code, module.__dict__)  # noqa: S102 - the user's own file, which they asked to run
     return module.__dict__
 
 
