@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import runpy
 from pathlib import Path
 
 import pytest
-from helpers.migrated_programs import reply
+from helpers.migrated_programs import run_migrated
 from helpers.pages import read_page, run_examples
 
-import lmpipe
 from lmpipe.integrations.migrate.migration import migrate
 from lmpipe.integrations.migrate.proof.prove import prove_all
-from lmpipe.settings import make_runtime
 
 PAGE = read_page("migrating-from-dspy.md")
 PROGRAMS = re.findall(
@@ -39,13 +36,7 @@ def test_the_program_after_is_what_the_command_writes(before: str, after: str) -
 def test_the_program_after_runs(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "program.py"
-    file.write_text(source)
-    monkeypatch.chdir(tmp_path)
-    lm = lmpipe.ScriptedLM(reply)
-    monkeypatch.setattr(lmpipe, "LM", lambda *_, **__: lm)
-    with lmpipe.using(lm=lm, runtime=make_runtime(cache=False)):
-        runpy.run_path(str(file), run_name="__main__")
+    lm = run_migrated(source, tmp_path, monkeypatch)
     assert lm.requests
 
 

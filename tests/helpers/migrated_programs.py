@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
+import pytest
 from helpers.asked_outputs import asked_outputs, reply_with
 from helpers.filler import fill
 
+import lmpipe
 from lmpipe.lm.request import Request
+from lmpipe.settings import make_runtime
 
 FOLDER = Path(__file__).parents[1] / "integrations" / "migrate" / "programs"
 PROGRAMS = sorted(FOLDER.glob("*.py"))
@@ -53,3 +57,15 @@ def reply(request: Request) -> str:
     names = asked_outputs(request)
     known = bool(names) and all(name in _VALUES for name in names)
     return reply_with(request, _VALUES) if known else fill(request)
+
+
+def run_migrated(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> lmpipe.ScriptedLM:
+    """Run the source of a migrated program as a script in a folder; return the LM it asked."""
+    file = folder / "program.py"
+    file.write_text(source)
+    monkeypatch.chdir(folder)
+    lm = lmpipe.ScriptedLM(reply)
+    monkeypatch.setattr(lmpipe, "LM", lambda *_, **__: lm)
+    with lmpipe.using(lm=lm, runtime=make_runtime(cache=False)):
+        runpy.run_path(str(file), run_name="__main__")
+    return lm

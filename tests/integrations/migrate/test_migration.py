@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ast
-import runpy
 import textwrap
 from pathlib import Path
 
 import pytest
-from helpers.migrated_programs import NAMES, PROGRAMS, reply
+from helpers.migrated_programs import NAMES, PROGRAMS, run_migrated
 
 import lmpipe
 from lmpipe.errors import InputError
 from lmpipe.integrations.migrate.migration import migrate
-from lmpipe.settings import make_runtime
 
 # What is left to do by hand in the twelve programs.
 LEFT = {
@@ -28,7 +26,7 @@ def test_what_is_left_of_the_twelve_programs(path: Path) -> None:
     expected = LEFT.get(path.stem, [])
     assert [
         note.text[: len(text)] for note, text in zip(migration.left, expected, strict=True)
-    ] == (expected)
+    ] == expected
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=NAMES)
@@ -45,13 +43,7 @@ def test_migrated_programs_do_not_name_dspy(path: Path) -> None:
 def test_migrated_programs_run_unchanged_with_their_compiles_and_evaluations(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    migrated = tmp_path / path.name
-    migrated.write_text(migrate(path.read_text()).source)
-    monkeypatch.chdir(tmp_path)
-    lm = lmpipe.ScriptedLM(reply)
-    monkeypatch.setattr(lmpipe, "LM", lambda *_, **__: lm)
-    with lmpipe.using(lm=lm, runtime=make_runtime(cache=False)):
-        runpy.run_path(str(migrated), run_name="__main__")
+    lm = run_migrated(migrate(path.read_text()).source, tmp_path, monkeypatch)
     assert lm.requests
 
 
