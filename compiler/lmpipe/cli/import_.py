@@ -40,7 +40,7 @@ def command(
 ) -> None:
     """Turn traces, or a data set of another tool, into a data file for compiles.
 
-    Corrections replace outputs; failed runs, and those with a thumb down, are left out.
+    Corrections replace outputs; failed runs, and those with a thumbs-down, are left out.
     """
     from lmpipe.data.traces.importing import import_file
     from lmpipe.foundation.atomic_files import write_file

@@ -34,7 +34,7 @@ def command(
     """Rewrite a DSPy file into lmpipe, and compare what both ask of an LM.
 
     What cannot be rewritten gets a comment `# lmpipe: …` that says what to do. The comparison runs
-    the file, without what stands under `if __name__ == "__main__"`, and without a network or an LM.
+    the file, without the code under `if __name__ == "__main__"`, and without a network or an LM.
     Exits with 1 if something differs.
     """
     from lmpipe.errors import ConfigError, InputError

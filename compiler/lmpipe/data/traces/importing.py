@@ -48,8 +48,8 @@ def import_examples(
     """Read examples from traces, or from a data set of another tool.
 
     A run becomes one example: the program's inputs, its outputs as labels, and further fields from
-    the spans of its predictors. A correction replaces an output, and a run with a thumb down and no
-    correction is left out. Failed runs are left out too.
+    the spans of its predictors. A correction replaces an output, and a run with a thumbs-down and
+    no correction is left out. Failed runs are left out too.
 
     Args:
         source: the exported file, `.json` or `.jsonl`.

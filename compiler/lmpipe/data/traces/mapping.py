@@ -91,10 +91,10 @@ class FeedbackSource(_Part):
     """What feedback says about outputs.
 
     Args:
-        thumb: the name of the feedback that is thumb up or down.
+        thumb: the name of the feedback that is a thumbs-up or a thumbs-down.
         thumb_field: the field of rows that has the thumb as a boolean; empty for none.
         corrections: the names of the feedback that has right outputs, by the output.
-        disliked: what is done with a run that has a thumb down and no correction.
+        disliked: what is done with a run that has a thumbs-down and no correction.
         unrated: what is done with a run that has neither a thumb nor a correction.
     """
 

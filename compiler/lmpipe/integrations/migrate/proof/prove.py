@@ -46,8 +46,8 @@ class Proof:
 def prove(original: Path, migrated: str) -> Proof:
     """Run both programs of each name once, with a stub as the LM, and compare what they ask.
 
-    This runs the file, without what stands under `if __name__ == "__main__"`, in a process of its
-    own that has no network. Compiles and evaluations do nothing there, and agents do not run their
+    This runs the file, without the code under `if __name__ == "__main__"`, in a process of its own
+    that has no network. Compiles and evaluations do nothing there, and agents do not run their
     tools: their signatures and the names of their tools are compared.
 
     Args:
