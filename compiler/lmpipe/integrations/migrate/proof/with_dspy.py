@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ from lmpipe.integrations.migrate.proof.session import (
     PICTURE,
     TooManyCalls,
     record_files,
-    write_error,
+    record_programs,
 )
 from lmpipe.signatures.field_types.media import Image
 
@@ -107,17 +107,15 @@ def record(path: Path) -> dict[str, Any]:
     dspy.Evaluate.__call__ = lambda *_, **__: SimpleNamespace(score=0.0, results=[])
     names = run_file(path)
     framework = Framework(dspy.Module, dspy.Example, lambda example: dict(example.inputs().items()))
-    found: dict[str, Any] = {}
     stub, listener = StubLM(), _Listener(uses)
+
+    def ask(make: Callable[[], Any]) -> list[Asked]:
+        _calls.clear()
+        uses.clear()
+        return _run(make(), names, framework, uses)
+
     with dspy.context(lm=stub, adapter=dspy.ChatAdapter(), callbacks=[listener]):
-        for name, make in programs_in(names, framework).items():
-            _calls.clear()
-            uses.clear()
-            try:
-                found[name] = [item.to_json() for item in _run(make(), names, framework, uses)]
-            except Exception as error:  # noqa: BLE001 - whatever the program raises is reported
-                found[name] = write_error(error)
-    return found
+        return record_programs(programs_in(names, framework), ask)
 
 
 def _compile(self: Any, student: Any = None, *_: Any, **__: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,7 @@ from lmpipe.integrations.migrate.proof.session import (
     PICTURE,
     TooManyCalls,
     record_files,
-    write_error,
+    record_programs,
 )
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.python_lm import PythonLM
@@ -102,19 +102,17 @@ def record(path: Path) -> dict[str, Any]:
         _attempt_once(attempts)
     names = run_file(path)
     framework = Framework(Module, lmpipe.Example, lambda example: example.inputs)
-    found: dict[str, Any] = {}
+
+    def ask(make: Callable[[], Any]) -> list[Asked]:
+        stub.calls.clear()
+        uses.clear()
+        program = make()
+        parts = program.predictors().values()
+        stub.predictors[:] = [part for part in parts if isinstance(part, lmpipe.Predict)]
+        return _run(program, names, framework, uses)
+
     with lmpipe.using(lm=stub, runtime=make_runtime(cache=False)):
-        for name, make in programs_in(names, framework).items():
-            stub.calls.clear()
-            uses.clear()
-            try:
-                program = make()
-                parts = program.predictors().values()
-                stub.predictors[:] = [part for part in parts if isinstance(part, lmpipe.Predict)]
-                found[name] = [item.to_json() for item in _run(program, names, framework, uses)]
-            except Exception as error:  # noqa: BLE001 - whatever the program raises is reported
-                found[name] = write_error(error)
-    return found
+        return record_programs(programs_in(names, framework), ask)
 
 
 def _record_whole(kind: Any, uses: list[tuple[Module, dict[str, Any]]]) -> None:
