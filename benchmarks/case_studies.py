@@ -132,7 +132,7 @@ def measure(study: Study, cassette: Cassette) -> dict[str, Any]:
             baseline = recipe.replace(optimizer=lmpipe.LabeledFewShot(demos=study.shown))
             few_shot = lmpipe.compile(baseline, runs=runs, progress=False)
             scored["few_shot"] = _tested(few_shot)["compiled"]
-        before = list(scored.values())[-1].values
+        before = scored.get("few_shot", scored["declared"]).values
         scored["compiled"] = tested["compiled"]
     runtime.close()
     pairs = zip(scored["compiled"].values, before, strict=True)

@@ -118,7 +118,7 @@ def test_a_reply_that_goes_on_without_any_is_an_error() -> None:
 )
 def test_lms_write_them_where_no_provider_cites(settings: dict[str, object]) -> None:
     program = lmpipe.Predict(AnswerAndCite, **settings)  # type: ignore[arg-type]
-    prompt = program._prompt_for(claude())
+    prompt = program.prompt_for(claude())
     assert "citations" in prompt.asked.output_names
 
 

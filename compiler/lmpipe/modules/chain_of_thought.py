@@ -88,7 +88,7 @@ class ChainOfThought(Predict[P, R_co]):
     def _native_prompt(self) -> Prompt:
         return Prompt.of(self._spec, self._state, self._pools, thought=REASONING, native=True)
 
-    def _prompt_for(self, lm: LM) -> Prompt:
+    def prompt_for(self, lm: LM) -> Prompt:
         # The same LM answers most calls, so what it needs is found out only once.
         known, asked = self._prompt_of_lm, self.native_reasoning
         if known is None or known[0] is not lm or known[1] is not asked:
@@ -111,4 +111,4 @@ class ChainOfThought(Predict[P, R_co]):
 
     def _prompt_now(self) -> Prompt:
         lm = self.lm or current_scope().lm or current_settings().lm
-        return self._prompt_for(lm.with_settings(**self._state.decoding))
+        return self.prompt_for(lm.with_settings(**self._state.decoding))

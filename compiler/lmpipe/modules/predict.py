@@ -312,8 +312,8 @@ class Predict(Predictor, Generic[P, R_co]):
         return self._decoding.choose(self.lm, current_scope(), sampling=False)
 
     def prompt_for(self, lm: LM) -> Prompt:
-        """Return the prompt for an LM."""
-        return self._prompt_for(lm)
+        """Return the prompt for an LM; a hook for subclasses."""
+        return self._citing_prompt if self._cited and self._cites(lm) else self._prompt
 
     def reply(self, outputs: Mapping[str, Any]) -> str:
         prompt = self._prompt_now()
@@ -339,10 +339,6 @@ class Predict(Predictor, Generic[P, R_co]):
     def _cites(self, lm: LM) -> bool:
         """Whether an LM's provider gives the citations that the signature asks for."""
         return bool(self._cited) and gives_citations(lm, self._state)
-
-    def _prompt_for(self, lm: LM) -> Prompt:
-        """Hook for subclasses: return the prompt for an LM."""
-        return self._citing_prompt if self._cited and self._cites(lm) else self._prompt
 
     def _prompt_now(self) -> Prompt:
         """Hook for subclasses: return the prompt for the LM that would answer a call."""
@@ -442,7 +438,7 @@ class Predict(Predictor, Generic[P, R_co]):
         answer: Answer | None = None,
     ) -> Conversing:
         lm = self._decoding.choose(self.lm, scope, sampling=sampling or sample > 0)
-        prompt = self._prompt_for(lm)
+        prompt = self.prompt_for(lm)
         if reader is not None:
             reader.reads(prompt.form, prompt.layout)
         conversation = self._conversation(

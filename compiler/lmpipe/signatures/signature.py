@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import inspect
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
@@ -110,8 +111,7 @@ class SignatureMeta(EditableMeta):
         def __call__(cls, /, *values, **fields):  # noqa: N805 - a method of a metaclass
             if cls is not Prediction or not fields:
                 return super().__call__(*values, **fields)
-            outputs = {name: (Any, Output()) for name in fields}
-            return make_signature("Prediction", None, outputs).model_construct(**fields)
+            return _prediction_of(tuple(fields)).model_construct(**fields)
 
 
 copyreg.pickle(SignatureMeta, reduce_class)  # type: ignore[arg-type]
@@ -313,6 +313,12 @@ def with_reasoning(signature: type[S]) -> type[S]:
         return derived
 
     return made_once((with_reasoning, signature), make)
+
+
+@lru_cache(maxsize=256)
+def _prediction_of(names: tuple[str, ...]) -> type[Prediction]:
+    """Return the class of results with these outputs, which programs make for every row."""
+    return make_signature("Prediction", None, {name: (Any, Output()) for name in names})
 
 
 def make_signature(

@@ -1,4 +1,4 @@
-"""The public name of the network block, which is a room below."""
+"""`block_network` under its public name; the rooms below `testing` use it too."""
 
 from lmpipe.lm.http.network_block import block_network
 

@@ -123,9 +123,6 @@ class Act(Predict[..., Prediction]):
     def _rendered(self, *, native: bool) -> ActPrompt:
         return ActPrompt.of_step(self._spec, self._state, self._pools, self.tools, native=native)
 
-    def _prompt_for(self, lm: LM) -> Prompt:
-        return self.prompt_for(lm)
-
     def _prompt_now(self) -> Prompt:
         return self.prompt_for(self.lm_now())
 
