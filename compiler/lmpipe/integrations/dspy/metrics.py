@@ -17,7 +17,7 @@ from lmpipe.integrations.dspy.calls import REMEDY_OF_METRIC, count_calls_of
 from lmpipe.integrations.dspy.copying import predictors_inside
 from lmpipe.integrations.dspy.examples import example_to_dspy
 from lmpipe.integrations.dspy.lms import AskedLMs
-from lmpipe.integrations.dspy.run import SETTING, DSPyRun
+from lmpipe.integrations.dspy.run import DSPyRun
 from lmpipe.metrics import Score, metric_name
 
 # What a metric may be given by position: the example, the prediction, the trace, and for DSPy's
@@ -94,7 +94,7 @@ class DSPyMetric:
         if not self.max_calls:
             return _score(call())
         run = DSPyRun(self._asked)
-        with dspy.context(lm=run.bridge(), trace=[], **{SETTING: run}):
+        with run.configured():
             result = call()
         run.check()
         return _score(result)

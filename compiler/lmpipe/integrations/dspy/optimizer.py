@@ -22,7 +22,7 @@ from lmpipe.integrations.dspy.lms import AskedLMs, lm_from_dspy
 from lmpipe.integrations.dspy.metrics import DSPyMetric
 from lmpipe.integrations.dspy.printing import printing_to_stderr
 from lmpipe.integrations.dspy.program import DSPyProgram
-from lmpipe.integrations.dspy.run import SETTING, DSPyRun
+from lmpipe.integrations.dspy.run import DSPyRun
 from lmpipe.integrations.dspy.seen import SeenScores, noted_module
 from lmpipe.integrations.dspy.states import learned_in, to_dspy
 from lmpipe.lm.code_fingerprint import code_fingerprint
@@ -174,10 +174,7 @@ class DSPyOptimizer:
         kept = random.getstate()
         random.seed(task.rng(self.name).getrandbits(64))  # DSPy draws some from the global stream
         try:
-            with (
-                dspy.context(lm=run.bridge(), trace=[], **{SETTING: run}),
-                printing_to_stderr(run),
-            ):
+            with run.configured(), printing_to_stderr(run):
                 return optimizer.compile(student, **data)
         finally:
             random.setstate(kept)
