@@ -48,16 +48,14 @@ def told(state: ProgramState) -> ProgramState:
 
 
 def ask_alone(case: Case, module: Any, stub: RecordingStub, example: Any) -> list[bytes]:
-    lm = dspy.LM("openai/stub", api_base=stub.url, api_key="k", cache=False)
     inputs = {name: example[name] for name in example.inputs()}
-    with dspy.context(lm=lm):
+    with dspy.context(lm=stub.dspy_lm()):
         asyncio.run(module.acall(**inputs)) if case.is_async else module(**inputs)
     return stub.take()
 
 
 def ask_here(program: Any, stub: RecordingStub, example: Any) -> list[bytes]:
-    lm = lmpipe.LM("openai/stub", base_url=stub.url, api_key="k", temperature=None, max_tokens=None)
-    with lmpipe.using(lm=lm, runtime=Runtime()):
+    with lmpipe.using(lm=stub.lm(), runtime=Runtime()):
         program(**{name: example[name] for name in example.inputs()})
     return stub.take()
 
@@ -92,13 +90,12 @@ def test_a_state_saved_by_dspy_asks_the_same_here(case: Case, tmp_path: Path) ->
     module, file = case.make(), tmp_path / "state.json"
     values = case.values
     with recording_stub(values) as stub:
-        lm = dspy.LM("openai/stub", api_base=stub.url, api_key="k", cache=False)
         if case.is_async:
             learned = module.deepcopy()
             learned.think.demos = [dspy.Example(question="1?", reasoning="so").with_inputs()]
         else:
             teacher = dspy.BootstrapFewShot(max_bootstrapped_demos=2, max_labeled_demos=2)
-            with dspy.context(lm=lm):
+            with dspy.context(lm=stub.dspy_lm()):
                 learned = teacher.compile(module, trainset=case.data(4))
         learned.save(file)
         loaded = case.make()
