@@ -17,7 +17,7 @@ from lmpipe.integrations.dspy.demos import demos_of
 from lmpipe.integrations.dspy.nearest import NearestPredict
 from lmpipe.integrations.dspy.predictor import DSPyPredictor
 from lmpipe.integrations.dspy.program import DSPyProgram, from_dspy
-from lmpipe.integrations.dspy.signatures import description
+from lmpipe.integrations.dspy.signatures import description, without_placeholder
 from lmpipe.integrations.dspy.subclasses import subclass_with
 from lmpipe.modules.binding import check_fits
 from lmpipe.state.program_state import PredictorState, ProgramState
@@ -221,14 +221,10 @@ def _demo_problems(demos: Sequence[Mapping[str, Any]], part: DSPyPredictor) -> l
 
 def _state(saved: Mapping[str, Any], part: DSPyPredictor) -> PredictorState:
     fields = part.declared.signature.fields
-    described = {
-        name: "" if said == f"${{{name}}}" else said
-        for name, said in zip(
-            fields, (one["description"] for one in saved["signature"]["fields"]), strict=True
-        )
-    }
     changed = {
-        name: said for name, said in described.items() if said != description(name, fields[name])
+        name: said
+        for (name, field), stored in zip(fields.items(), saved["signature"]["fields"], strict=True)
+        if (said := without_placeholder(name, stored["description"])) != description(name, field)
     }
     lm = saved.get("lm") or {}
     decoding = {name: lm[name] for name in _DECODING if lm.get(name) is not None}
