@@ -189,7 +189,7 @@ def test_keys_of_objects_without_a_declared_order_keep_theirs() -> None:
     [
         ({"signature": {"instructions": 5}}, "not a saved predictor"),
         ({"lm": "openai/small"}, "not a saved predictor"),
-        ({"lm": {"model": 5}}, "are no texts"),
+        ({"lm": {"model": 5}}, "are not texts"),
     ],
 )
 def test_a_damaged_file_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_saved_text_that_is_none_is_refused(name: str, tmp_path: Path) -> None
     saved = orjson.loads(saved_by_dspy(tmp_path).read_bytes())["signature"]
     changed = saved if name == "instructions" else saved["fields"][0]
     changed[name] = 5
-    with pytest.raises(ArtifactError, match="are no texts"):
+    with pytest.raises(ArtifactError, match="are not texts"):
         load_dspy_state(
             saved_by_dspy(tmp_path, signature=saved), dspy.Predict("question, hint -> answer: int")
         )

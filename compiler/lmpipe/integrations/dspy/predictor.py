@@ -69,7 +69,7 @@ class DSPyPredictor(Predictor):
     @property
     def calls_per_use(self) -> int:
         completions = self.declared.config.get("n") or 1
-        # Of a reply that cannot be read, DSPy's chat adapter asks for JSON.
+        # If a reply cannot be read, DSPy's chat adapter asks again, for JSON.
         attempts = 1 if isinstance(dspy.settings.adapter, dspy.JSONAdapter) else 2
         return int(completions) * attempts
 

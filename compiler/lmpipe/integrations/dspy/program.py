@@ -186,7 +186,7 @@ class DSPyProgram(Module):
         return copier.copy(run.bridge)
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Check the inputs of a module of DSPy's own, which only warns of wrong ones."""
+        """Check the inputs of a module of DSPy's own, which only warns about wrong ones."""
         expected = _declared_inputs(self.module)
         if expected is None or args:
             return
@@ -299,5 +299,5 @@ def _program_class(kind: Any) -> type[DSPyProgram]:
     }
     base = DSPyProgram if getattr(kind, "aforward", None) is None else AsyncDSPyProgram
     made: type[DSPyProgram] = type(kind.__name__, (base,), namespace)
-    made._kinds_of_checks = 0  # DSPy's code has no checks of lmpipe, so that it need not be read
+    made._kinds_of_checks = 0  # DSPy's code need not be read: it has no checks of lmpipe
     return made
