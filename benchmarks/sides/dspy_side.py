@@ -53,11 +53,14 @@ class DspySide:
             dspy.configure_cache(disk_cache_dir=str(settings.cache))
         lm = _lm(settings, cached) if settings.url else _lm_inside()
         dspy.configure(lm=lm, disable_history=True, track_usage=False)
-        self.program = dspy.ChainOfThought(AnswerQuestion)
+        self.program, self.sync_program = self.programs(settings)
+
+    def programs(self, settings: Settings) -> tuple[Any, Any]:
+        program = dspy.ChainOfThought(AnswerQuestion)
         if settings.demos:
             demos = [dspy.Example(**demo).with_inputs("question") for demo in demonstrations()]
-            self.program.predict.demos = demos
-        self.sync_program = SyncProgram(self.program)
+            program.predict.demos = demos
+        return program, SyncProgram(program)
 
     async def ask(self, text: str) -> str:
         return str((await self.program.acall(question=text)).answer)

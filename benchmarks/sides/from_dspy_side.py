@@ -3,81 +3,35 @@
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import dspy
-from dspy_side import AnswerQuestion, SyncProgram
-from harness import MAX_TOKENS, MODEL, Settings, demonstrations, main
+from dspy_side import DspySide
+from harness import Settings, main
+from lmpipe_side import LmpipeSide
 
-import lmpipe
 from lmpipe.integrations.dspy import from_dspy
 
 
-class FromDspySide:
+class FromDspySide(LmpipeSide):
     def versions(self) -> dict[str, str]:
-        names = ("dspy", "pydantic", "aiohttp", "orjson")
-        return {
-            "python": platform.python_version(),
-            "lmpipe": lmpipe.__version__,
-            **{name: version(name) for name in names},
-        }
+        return {**super().versions(), "dspy": version("dspy")}
 
     def set_up(self, settings: Settings) -> None:
         logging.disable(logging.WARNING)
-        self.settings = settings
-        lm = lmpipe.LM(
-            MODEL, base_url=settings.url, api_key="x", temperature=0.0, max_tokens=MAX_TOKENS
-        )
-        lmpipe.configure(
-            lm=lm, cache=settings.cache or False, max_in_flight=max(64, settings.in_flight)
-        )
-        module = dspy.ChainOfThought(AnswerQuestion)
-        if settings.demos:
-            demos = [dspy.Example(**demo).with_inputs("question") for demo in demonstrations()]
-            module.predict.demos = demos
-        self.program, self.sync_program = from_dspy(module), from_dspy(SyncProgram(module))
+        super().set_up(settings)
 
-    async def ask(self, text: str) -> str:
-        return str((await self.program.acall(question=text)).answer)
-
-    def ask_sync(self, text: str) -> str:
-        return str(self.sync_program(question=text).answer)
-
-    def ask_all_sync(self, texts: Sequence[str]) -> list[str]:
-        rows = [{"question": text} for text in texts]
-        results = self.sync_program.batch(rows, concurrency=self.settings.in_flight)
-        return [result.answer for result in results]
-
-    def ask_batch(self, texts: Sequence[str]) -> list[str]:
-        rows = [{"question": text} for text in texts]
-        results = self.program.batch(rows, concurrency=self.settings.in_flight)
-        return [result.answer for result in results]
+    def programs(self, settings: Settings) -> tuple[Any, Any]:
+        program, sync_program = DspySide().programs(settings)
+        return from_dspy(program), from_dspy(sync_program)
 
     def examples(self, pairs: Sequence[tuple[str, str]]) -> list[Any]:
-        return [
-            dspy.Example(question=question, answer=answer).with_inputs("question")
-            for question, answer in pairs
-        ]
+        return DspySide().examples(pairs)
 
-    def evaluate(self, examples: Any, folder: Path) -> float:
-        result = lmpipe.evaluate(
-            self.program,
-            examples,
-            dspy.evaluate.answer_exact_match,
-            concurrency=self.settings.in_flight,
-            save_to=folder / "rows.jsonl",
-        )
-        return float(result.score)
-
-    def rows_kept(self) -> bool:
-        return False
-
-    async def aclose(self) -> None:
-        """Do nothing: the library closes its connections."""
+    def metric(self) -> Any:
+        return dspy.evaluate.answer_exact_match
 
 
 if __name__ == "__main__":

@@ -48,15 +48,19 @@ class LmpipeSide:
         lmpipe.configure(
             lm=lm, cache=settings.cache or False, max_in_flight=max(64, settings.in_flight)
         )
+        self.program, self.sync_program = self.programs(settings)
+
+    def programs(self, settings: Settings) -> tuple[Any, Any]:
         program = lmpipe.ChainOfThought(AnswerQuestion)
         if settings.demos:
             ((path, learned),) = program.state().predictors.items()
             learned = learned.replace(demos=tuple(map(_demo, demonstrations())))
             program = program.bind(lmpipe.ProgramState(predictors={path: learned}))
-        self.program, self.sync_program = program, SyncProgram(program)
+        return program, SyncProgram(program)
 
     async def ask(self, text: str) -> str:
-        return (await self.program.acall(question=text)).answer
+        found: str = (await self.program.acall(question=text)).answer
+        return found
 
     def ask_sync(self, text: str) -> str:
         result: str = self.sync_program(question=text).answer
@@ -72,7 +76,7 @@ class LmpipeSide:
         results = self.program.batch(rows, concurrency=self.settings.in_flight)
         return [result.answer for result in results]
 
-    def examples(self, pairs: Sequence[tuple[str, str]]) -> list[lmpipe.Example]:
+    def examples(self, pairs: Sequence[tuple[str, str]]) -> list[Any]:
         return [
             lmpipe.Example(question=question, answer=answer).with_inputs("question")
             for question, answer in pairs
@@ -83,11 +87,14 @@ class LmpipeSide:
         result = lmpipe.evaluate(
             self.program,
             examples,
-            exact_match("answer"),
+            self.metric(),
             concurrency=self.settings.in_flight,
             **streamed,
         )
         return float(result.score)
+
+    def metric(self) -> Any:
+        return exact_match("answer")
 
     def rows_kept(self) -> bool:
         # Older versions cannot stream rows to a file.

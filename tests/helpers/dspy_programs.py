@@ -11,8 +11,6 @@ from typing import Any, Literal
 import dspy
 import pydantic
 
-Answers = Callable[[str, int], Mapping[str, Any]]
-
 
 @dataclass(frozen=True)
 class Case:

@@ -31,7 +31,7 @@ def reply_in_form(turns: Sequence[str], values: Values) -> str:
     """
     system, last = turns[0], turns[-1]
     found = _OUTPUTS.search(system)
-    if found is None:  # DSPy's GEPA asks for an instruction so
+    if found is None:  # as DSPy's GEPA asks for an instruction
         return f"```\nAnswer the question with care ({_digest(last)}).\n```"
     names = _FIELD.findall(found[1])
     if not _outputs_of(values) >= set(names):  # as DSPy's proposers ask
@@ -75,7 +75,7 @@ def _careless(name: str, value: str) -> str:
 def answer_or_propose(
     turns: Sequence[str], schema: Mapping[str, Any] | None, sample: int, values: Values
 ) -> str:
-    """Reply like `reply_in_form`; to a question with a schema, which a proposer gets, by it."""
+    """Reply like `reply_in_form`, or by the schema of a question that has one, as proposers' do."""
     if schema is None:
         return reply_in_form(turns, values)
     text = propose(schema, "\n".join(turns), sample)
@@ -101,7 +101,17 @@ class RecordingStub:
         self.values = values
         self.bodies: list[bytes] = []
         self.url = ""
-        self.unreadable = False  # whether replies in DSPy's chat format lack it
+        self.unreadable = False  # whether it breaks DSPy's chat format, where that is asked for
+
+    def dspy_lm(self, model: str = "openai/stub") -> Any:
+        """Make DSPy's LM of this server, with its default settings."""
+        import dspy  # seconds, which tests of `scripted_lm` alone need not wait
+
+        return dspy.LM(model, api_base=self.url, api_key="k", cache=False)
+
+    def lm(self, model: str = "openai/stub") -> lmpipe.LM:
+        """Make the LM that sends what `dspy_lm` sends."""
+        return lmpipe.LM(model, base_url=self.url, api_key="k", temperature=None, max_tokens=None)
 
     def take(self) -> list[bytes]:
         """Return the bodies so far, and forget them."""

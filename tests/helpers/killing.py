@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from helpers.warm_process import PATH
+from helpers.fake_server import FakeServer
+from helpers.warm_process import PATH, WarmProcess
 from helpers.world import answer_body
 from typer.testing import CliRunner
 
@@ -30,6 +32,8 @@ recipe = make_recipe(student=lmpipe.LM("vllm/fake", base_url=os.environ["FAKE_UR
 # A kill can lose the replies of this many seconds: it takes about 10 milliseconds until a reply
 # is on disk, and longer on a busy machine.
 WINDOW = 0.25
+# Of the server of `kill_and_resume`, in seconds.
+LATENCY = 0.05
 
 
 class RecordingReply:
@@ -105,3 +109,43 @@ def only_run(runs: Path) -> Path:
     """Return the only run folder."""
     (folder,) = (item for item in runs.iterdir() if item.is_dir())
     return folder
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A compile that was killed and resumed, and the same one undisturbed.
+
+    Attributes:
+        resumed: the run folder of the first.
+        undisturbed: that of the second.
+        safe: the bodies of the requests whose replies were on disk at the kill.
+        repeated: the bodies of those that the resumed compile sent.
+    """
+
+    resumed: Path
+    undisturbed: Path
+    safe: set[bytes]
+    repeated: set[bytes]
+
+
+def kill_and_resume(folder: Path, program: str, reply: Callable[[dict[str, Any]], str]) -> Resumed:
+    """Kill a compile after 80 requests, resume it, and compile once more without a kill."""
+    replies = RecordingReply(alarm_at=80, reply=reply)
+    with FakeServer(replies, latency=LATENCY) as server:
+        (folder / "colours.py").write_text(program)
+        command = ["compile", "colours.py", "--runs=runs", "--concurrency=8"]
+        killed = WarmProcess(folder, command, environment(folder, server.base_url))
+        assert replies.alarm.wait(60)
+        kept = time.monotonic() - WINDOW - LATENCY
+        killed.kill()
+        before = list(replies.requests)
+        assert not (only_run(folder / "runs") / "program.json").exists()
+
+    with FakeServer(replies, port=server.port) as server:
+        finish(folder, server.base_url, "--runs=runs", program=program)
+        repeated = {body for _, body in replies.requests[len(before) :]}
+        finish(folder, server.base_url, "--runs=whole", cache="another", program=program)
+
+    safe = {body for when, body in before if when < kept}
+    assert safe  # otherwise a test shows nothing
+    return Resumed(only_run(folder / "runs"), only_run(folder / "whole"), safe, repeated)

@@ -1,4 +1,4 @@
-"""What lmpipe takes of other packages in place of its own: programs, examples and optimizers."""
+"""What lmpipe takes from other packages in place of its own: programs, examples and optimizers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from lmpipe.errors import ConfigError
 
-# What turns the objects of a package into lmpipe's. It lies on a higher floor, and is imported
-# when such an object is met, of which the package has then been imported already.
+# The modules that turn objects of a package into lmpipe's. They are on a higher floor, and one is
+# imported when such an object is met: its package has been imported by then.
 _ADAPTERS = {"dspy": "lmpipe.integrations.dspy.native"}
 
 
 def optimizer_of_package(name: str) -> Any | None:
     """Make an optimizer of another package by its name, such as `dspy.MIPROv2`.
 
-    None if it names no package that is known.
+    None if it does not name a known package.
 
     Raises:
         ConfigError: if the package is not installed.

@@ -257,10 +257,15 @@ def _holders(root: Any, parts: Collection[int]) -> set[int]:
             if isinstance(item, _WITH_PARTS):
                 holders.setdefault(id(item), []).append(id(value))
                 pending.append(item)
+    return reached_from(parts, holders)
+
+
+def reached_from(starts: Iterable[int], edges: Mapping[int, Iterable[int]]) -> set[int]:
+    """Everything that edges lead to from some starts, in any number of steps."""
     found: set[int] = set()
-    reached = list(parts)
-    while reached:
-        new = set(holders.get(reached.pop(), ())) - found
+    pending = list(starts)
+    while pending:
+        new = set(edges.get(pending.pop(), ())) - found
         found |= new
-        reached += new
+        pending += new
     return found

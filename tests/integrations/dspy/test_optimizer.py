@@ -69,17 +69,14 @@ def test_it_finds_here_what_it_finds_alone(name: str, tmp_path: Path) -> None:
     make, options = OPTIMIZERS[name]
     train, val = CASE.data(8), CASE.data(6, first=10)
     with recording_stub(CASE.values) as stub:
-        lm = dspy.LM("openai/stub", api_base=stub.url, api_key="k", cache=False)
+        lm = stub.dspy_lm()
         with dspy.context(lm=lm):
             alone = make(lm).compile(CASE.make(), trainset=train, valset=val, **options)
             evaluate = dspy.Evaluate(devset=val, metric=same_answer, num_threads=1)
             score = evaluate(alone).score / 100
         stub.take()
-        student = lmpipe.LM(
-            "openai/stub", base_url=stub.url, api_key="k", temperature=None, max_tokens=None
-        )
         optimizer = DSPyOptimizer(make(lm), compile_options=options)
-        run = lmpipe.compile(recipe(optimizer, student=student), runs=tmp_path)
+        run = lmpipe.compile(recipe(optimizer, student=stub.lm()), runs=tmp_path)
     (found,) = [each for each in run.candidates if each.name.startswith("dspy.")]
     here = to_dspy(found.state, CASE.make())
     assert found.score == score > run.candidates[0].score

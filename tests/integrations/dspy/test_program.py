@@ -15,22 +15,16 @@ import lmpipe
 from lmpipe.integrations.dspy import from_dspy
 from lmpipe.lm.runtime import Runtime
 
+MODEL = "openai/gpt-4o-mini"  # DSPy knows that it can reply in JSON
 EACH = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 
 
 def run_alone(case: Case, module: Any, stub: RecordingStub, example: Any) -> Any:
     """Run a module as DSPy runs it."""
-    lm = dspy.LM("openai/stub", api_base=stub.url, api_key="k", cache=False)
-    with dspy.context(lm=lm):
+    with dspy.context(lm=stub.dspy_lm()):
         if case.is_async:
             return asyncio.run(module.acall(**example.inputs().toDict()))
         return module(**{name: example[name] for name in example.inputs()})
-
-
-def our_lm(stub: RecordingStub) -> lmpipe.LM:
-    return lmpipe.LM(
-        "openai/stub", base_url=stub.url, api_key="k", temperature=None, max_tokens=None
-    )
 
 
 @EACH
@@ -39,7 +33,7 @@ def test_requests_are_those_of_dspy_byte_for_byte(case: Case) -> None:
     with recording_stub(case.values) as stub:
         alone = run_alone(case, module, stub, example)
         asked_alone = stub.take()
-        with lmpipe.using(lm=our_lm(stub), runtime=Runtime()):
+        with lmpipe.using(lm=stub.lm(), runtime=Runtime()):
             result = from_dspy(module)(**{k: example[k] for k in example.inputs()})
         assert stub.take() == asked_alone
     assert len(asked_alone) > 0
@@ -118,10 +112,7 @@ def test_requests_are_those_of_dspy_with_any_settings(name: str) -> None:
     inputs = {"question": "What is 7 + 1?"}
     with recording_stub(BY_NAME["string"].values) as stub:
         module = make(stub)
-        lm = dspy.LM("openai/gpt-4o-mini", api_base=stub.url, api_key="k", cache=False)
-        ours = lmpipe.LM(
-            "openai/gpt-4o-mini", base_url=stub.url, api_key="k", temperature=None, max_tokens=None
-        )
+        lm, ours = stub.dspy_lm(MODEL), stub.lm(MODEL)
         with dspy.context(adapter=adapter and adapter()):
             with dspy.context(lm=lm):
                 alone = module(**inputs)
@@ -141,15 +132,11 @@ def test_an_unreadable_reply_is_asked_for_as_json_as_dspy_does() -> None:
     inputs = {"question": "What is 7 + 1?"}
     with recording_stub(BY_NAME["string"].values) as stub:
         stub.unreadable = True
-        lm = dspy.LM("openai/gpt-4o-mini", api_base=stub.url, api_key="k", cache=False)
         module = dspy.ChainOfThought(Question)
-        with dspy.context(lm=lm):
+        with dspy.context(lm=stub.dspy_lm(MODEL)):
             alone = module(**inputs)
         asked_alone = stub.take()
-        ours = lmpipe.LM(
-            "openai/gpt-4o-mini", base_url=stub.url, api_key="k", temperature=None, max_tokens=None
-        )
-        with lmpipe.using(lm=ours, runtime=Runtime()):
+        with lmpipe.using(lm=stub.lm(MODEL), runtime=Runtime()):
             result = from_dspy(module)(**inputs)
         assert [parsed(body) for body in stub.take()] == [parsed(body) for body in asked_alone]
     assert len(asked_alone) == 2

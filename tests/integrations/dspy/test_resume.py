@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ import orjson
 import pytest
 from helpers.dspy_programs import BY_NAME
 from helpers.dspy_stub import answer_or_propose
-from helpers.fake_server import FakeServer
-from helpers.killing import WINDOW, RecordingReply, environment, finish, only_run
-from helpers.warm_process import WarmProcess
+from helpers.killing import kill_and_resume
 
 PROGRAM = """
 import os
@@ -53,27 +50,9 @@ def reply(body: dict[str, Any]) -> str:
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
 def test_a_killed_compile_resumes_and_repeats_no_call(tmp_path: Path, name: str) -> None:
     program = PROGRAM.format(optimizer=OPTIMIZERS[name])
-    replies = RecordingReply(alarm_at=80, reply=reply)
-    with FakeServer(replies, latency=0.05) as server:
-        (tmp_path / "colours.py").write_text(program)
-        command = ["compile", "colours.py", "--runs=runs", "--concurrency=8"]
-        killed = WarmProcess(tmp_path, command, environment(tmp_path, server.base_url))
-        assert replies.alarm.wait(60)
-        kept = time.monotonic() - WINDOW - 0.05
-        killed.kill()
-        before = list(replies.requests)
-        assert not (only_run(tmp_path / "runs") / "program.json").exists()
-
-    with FakeServer(replies, port=server.port) as server:
-        finish(tmp_path, server.base_url, "--runs=runs", program=program)
-        repeated = {body for _, body in replies.requests[len(before) :]}
-        finish(tmp_path, server.base_url, "--runs=whole", cache="another", program=program)
-
-    resumed, undisturbed = only_run(tmp_path / "runs"), only_run(tmp_path / "whole")
+    found = kill_and_resume(tmp_path, program, reply)
     for file in ("program.json", "candidates.jsonl", "scores.jsonl"):
-        assert (resumed / file).read_bytes() == (undisturbed / file).read_bytes()
-    safe = {body for when, body in before if when < kept}
-    assert safe  # otherwise the test shows nothing
-    assert not repeated & safe
-    manifest = orjson.loads((resumed / "manifest.json").read_bytes())
+        assert (found.resumed / file).read_bytes() == (found.undisturbed / file).read_bytes()
+    assert not found.repeated & found.safe
+    manifest = orjson.loads((found.resumed / "manifest.json").read_bytes())
     assert manifest["program"]["class"] == "MultiHop"

@@ -48,16 +48,14 @@ def told(state: ProgramState) -> ProgramState:
 
 
 def ask_alone(case: Case, module: Any, stub: RecordingStub, example: Any) -> list[bytes]:
-    lm = dspy.LM("openai/stub", api_base=stub.url, api_key="k", cache=False)
     inputs = {name: example[name] for name in example.inputs()}
-    with dspy.context(lm=lm):
+    with dspy.context(lm=stub.dspy_lm()):
         asyncio.run(module.acall(**inputs)) if case.is_async else module(**inputs)
     return stub.take()
 
 
 def ask_here(program: Any, stub: RecordingStub, example: Any) -> list[bytes]:
-    lm = lmpipe.LM("openai/stub", base_url=stub.url, api_key="k", temperature=None, max_tokens=None)
-    with lmpipe.using(lm=lm, runtime=Runtime()):
+    with lmpipe.using(lm=stub.lm(), runtime=Runtime()):
         program(**{name: example[name] for name in example.inputs()})
     return stub.take()
 
@@ -92,13 +90,12 @@ def test_a_state_saved_by_dspy_asks_the_same_here(case: Case, tmp_path: Path) ->
     module, file = case.make(), tmp_path / "state.json"
     values = case.values
     with recording_stub(values) as stub:
-        lm = dspy.LM("openai/stub", api_base=stub.url, api_key="k", cache=False)
         if case.is_async:
             learned = module.deepcopy()
             learned.think.demos = [dspy.Example(question="1?", reasoning="so").with_inputs()]
         else:
             teacher = dspy.BootstrapFewShot(max_bootstrapped_demos=2, max_labeled_demos=2)
-            with dspy.context(lm=lm):
+            with dspy.context(lm=stub.dspy_lm()):
                 learned = teacher.compile(module, trainset=case.data(4))
         learned.save(file)
         loaded = case.make()
@@ -192,7 +189,7 @@ def test_keys_of_objects_without_a_declared_order_keep_theirs() -> None:
     [
         ({"signature": {"instructions": 5}}, "not a saved predictor"),
         ({"lm": "openai/small"}, "not a saved predictor"),
-        ({"lm": {"model": 5}}, "are no texts"),
+        ({"lm": {"model": 5}}, "are not texts"),
     ],
 )
 def test_a_damaged_file_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -206,7 +203,7 @@ def test_a_saved_text_that_is_none_is_refused(name: str, tmp_path: Path) -> None
     saved = orjson.loads(saved_by_dspy(tmp_path).read_bytes())["signature"]
     changed = saved if name == "instructions" else saved["fields"][0]
     changed[name] = 5
-    with pytest.raises(ArtifactError, match="are no texts"):
+    with pytest.raises(ArtifactError, match="are not texts"):
         load_dspy_state(
             saved_by_dspy(tmp_path, signature=saved), dspy.Predict("question, hint -> answer: int")
         )

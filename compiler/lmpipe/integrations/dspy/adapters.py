@@ -47,6 +47,27 @@ class RememberedPrefix:
         return [dict(turn) for turn in known[0]]
 
 
+def configured_adapter() -> Any:
+    """Return the adapter that DSPy is configured with, or its default."""
+    return dspy.settings.adapter or dspy.ChatAdapter()
+
+
+def pieces_of_turn(adapter: Any, signature: Any) -> tuple[str, ...] | None:
+    """Return the texts before, between and after the inputs in the last turn of a prompt.
+
+    None if the turn does not have each input once as it is, in the order of the signature.
+    """
+    places = {name: f"\ufdd0{number}\ufdd1" for number, name in enumerate(signature.input_fields)}
+    rest = adapter.format_user_message_content(signature, places, main_request=True)
+    pieces = []
+    for place in places.values():
+        piece, found, rest = rest.partition(place)
+        if not found:
+            return None
+        pieces.append(piece)
+    return *pieces, rest
+
+
 def remembering(adapter: Any) -> Any:
     """Return a copy of one of DSPy's adapters that remembers; another one is returned itself."""
     adapter = dspy.ChatAdapter() if adapter is None else adapter

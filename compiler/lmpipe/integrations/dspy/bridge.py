@@ -50,7 +50,7 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
 
     Args:
         run: the run of the program.
-        own: the LM of a predictor that has its own; None is the run's.
+        own: the LM of a predictor that has its own; None for the run's.
         kwargs: the settings that DSPy's LM has, which its modules read.
         role: whose account its calls are on, in a search of an optimizer.
     """

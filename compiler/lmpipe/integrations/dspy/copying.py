@@ -1,6 +1,6 @@
 """Copy a DSPy program for one run: what leads to predictors is copied, all else is shared.
 
-The user's program never changes, and neither does what a run writes into its copy reach the next.
+The user's program never changes, and what a run writes into its copy does not reach the next one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import dspy
 from lmpipe.integrations.dspy.learned import LearnedPredictor
 from lmpipe.integrations.dspy.recorded import RecordedPredict
 from lmpipe.integrations.dspy.subclasses import subclass_with
+from lmpipe.modules.binding import reached_from
 
 # Which objects may lead to predictors.
 _CONTAINERS = (list, tuple, dict)
@@ -153,10 +154,4 @@ def _leading_to(root: Any, leaves: Mapping[int, object]) -> set[int]:
         if id(value) not in leaves:
             for part in parts:
                 holders.setdefault(id(part), []).append(id(value))
-    found: set[int] = set()
-    reached = list(leaves)
-    while reached:
-        new = set(holders.get(reached.pop(), ())) - found
-        found |= new
-        reached += new
-    return found
+    return reached_from(leaves, holders)

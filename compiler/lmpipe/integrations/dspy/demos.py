@@ -50,7 +50,7 @@ def dspy_demo(spec: SignatureSpec, demo: Demo) -> dspy.Example:
 
 
 def with_values(spec: SignatureSpec, demo: Demo) -> Demo:
-    """Return a demonstration whose inputs are values, as those of a call, and no texts of them."""
+    """Return a demonstration whose inputs are values, like those of a call, not texts of them."""
     inputs = {
         field.name: _value(field, to_plain(demo.inputs[field.name]))
         for field in spec.inputs

@@ -7,6 +7,7 @@ from typing import Any
 import dspy
 
 from lmpipe.errors import ExportError
+from lmpipe.integrations.dspy.adapters import configured_adapter, pieces_of_turn
 from lmpipe.integrations.dspy.learned import LearnedPredictor
 from lmpipe.integrations.export.document import FORMAT, defaults_of, request_fields, turns_of
 from lmpipe.integrations.export.fields import field_document
@@ -85,20 +86,20 @@ def dspy_document(
 
 def _slots(signature: Any) -> list[dict[str, str]]:
     """The slots of the question, with the text around each; none if it needs more than texts."""
-    adapter = dspy.settings.adapter or dspy.ChatAdapter()
+    adapter = configured_adapter()
     fields = signature.input_fields
     texts = all(field.annotation is str for field in fields.values())
     if not (isinstance(adapter, dspy.ChatAdapter) and texts and fields):
         return []
-    places = {name: f"\ufdd0{number}\ufdd1" for number, name in enumerate(fields)}
-    rest = adapter.format_user_message_content(signature, places, main_request=True)
-    slots: list[dict[str, str]] = []
-    for name, place in places.items():
-        before, found, rest = rest.partition(place)
-        if not found:
-            return []
-        slots.append({"name": name, "before": before, "after": ""})
-    slots[-1]["after"] = rest
+    pieces = pieces_of_turn(adapter, signature)
+    if pieces is None:
+        return []
+    *befores, after = pieces
+    slots = [
+        {"name": name, "before": before, "after": ""}
+        for name, before in zip(fields, befores, strict=True)
+    ]
+    slots[-1]["after"] = after
     return slots
 
 

@@ -27,9 +27,9 @@ _ADDRESS = ("api_base", "base_url")
 _OWN_SETTINGS = ("api_key", "headers", "extra_headers", "timeout", *_ADDRESS)
 # What DSPy keeps to itself: numbers of samples, salts of its cache, retries.
 NOT_SENT = frozenset({"rollout_id", "n", "num_generations", "cache", "num_retries", "prompt_cache"})
-# Its name of vLLM servers, and ours.
+# DSPy's name for vLLM servers, and ours.
 _VLLM, _OUR_VLLM = "hosted_vllm", "vllm"
-# LMs that it cannot reach by themselves, so that it knows nothing of them.
+# Providers that DSPy does not have, so that it knows nothing about their LMs.
 _OURS_ALONE = frozenset({"local", "scripted", "dspy"})
 
 _KNOWN: weakref.WeakKeyDictionary[Any, LM] = weakref.WeakKeyDictionary()
@@ -38,7 +38,7 @@ _KNOWN: weakref.WeakKeyDictionary[Any, LM] = weakref.WeakKeyDictionary()
 def lm_from_dspy(lm: dspy.BaseLM) -> LM:
     """Return an LM that sends what DSPy's LM sends, through lmpipe's cache, limits and accounts.
 
-    An LM with an engine of its own, or of another class than `dspy.LM`, is called itself, behind
+    An LM with an engine of its own, or of another class than `dspy.LM`, is itself called, behind
     the cache; its replies must not depend on the order of calls.
 
     Raises:

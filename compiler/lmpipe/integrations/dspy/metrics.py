@@ -17,7 +17,7 @@ from lmpipe.integrations.dspy.calls import REMEDY_OF_METRIC, count_calls_of
 from lmpipe.integrations.dspy.copying import predictors_inside
 from lmpipe.integrations.dspy.examples import example_to_dspy
 from lmpipe.integrations.dspy.lms import AskedLMs
-from lmpipe.integrations.dspy.run import SETTING, DSPyRun
+from lmpipe.integrations.dspy.run import DSPyRun
 from lmpipe.metrics import Score, metric_name
 
 # What a metric may be given by position: the example, the prediction, the trace, and for DSPy's
@@ -26,12 +26,12 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 def dspy_metric(metric: Callable[..., Any], *, max_calls: int | None = None) -> DSPyMetric:
-    """Make a metric of lmpipe of one that is written for DSPy.
+    """Make a metric of lmpipe from one that is written for DSPy.
 
-    It gets a `dspy.Example`, the program's prediction, and as its trace DSPy's list of the calls
-    while demonstrations are collected, and None else, as DSPy's optimizers do it. It returns a
-    truth value, a number from 0 to 1, or a `dspy.Prediction` with a `score` and a `feedback`. The
-    metrics of recipes with a DSPy program are taken for such ones, but not lmpipe's own.
+    It gets a `dspy.Example`, the program's prediction, and a trace: DSPy's list of the calls while
+    demonstrations are collected, and None otherwise, as DSPy's optimizers do it. It returns a truth
+    value, a number from 0 to 1, or a `dspy.Prediction` with a `score` and a `feedback`. The metric
+    of a recipe with a DSPy program is taken to be written for DSPy, unless it is lmpipe's own.
 
     Args:
         metric: a function, or a module such as `SemanticF1()`.
@@ -94,7 +94,7 @@ class DSPyMetric:
         if not self.max_calls:
             return _score(call())
         run = DSPyRun(self._asked)
-        with dspy.context(lm=run.bridge(), trace=[], **{SETTING: run}):
+        with run.configured():
             result = call()
         run.check()
         return _score(result)
@@ -121,7 +121,7 @@ def _described(metric: Any) -> tuple[str, ...]:
 
 
 def _taken(metric: Any) -> int:
-    """How many of example, prediction and trace a metric takes, and what else it must be given."""
+    """How many arguments a metric is given: up to the trace if it takes them, more if it must."""
     called = type(metric).forward if isinstance(metric, dspy.Module) else metric
     try:
         parameters = inspect.signature(called).parameters.values()

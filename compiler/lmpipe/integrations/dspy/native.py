@@ -29,7 +29,7 @@ def optimizer_named(name: str) -> DSPyOptimizer:
     """Make one of DSPy's optimizers with its default settings, and the lightest where it has none.
 
     Raises:
-        RecipeError: if DSPy has no optimizer of this name, or it learns no state.
+        RecipeError: if DSPy has no optimizer of this name, or what it learns is not a state.
     """
     kind = getattr(dspy, name, None)
     if not (isinstance(kind, type) and issubclass(kind, dspy.teleprompt.Teleprompter)):

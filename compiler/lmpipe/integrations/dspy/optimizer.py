@@ -22,7 +22,7 @@ from lmpipe.integrations.dspy.lms import AskedLMs, lm_from_dspy
 from lmpipe.integrations.dspy.metrics import DSPyMetric
 from lmpipe.integrations.dspy.printing import printing_to_stderr
 from lmpipe.integrations.dspy.program import DSPyProgram
-from lmpipe.integrations.dspy.run import SETTING, DSPyRun
+from lmpipe.integrations.dspy.run import DSPyRun
 from lmpipe.integrations.dspy.seen import SeenScores, noted_module
 from lmpipe.integrations.dspy.states import learned_in, to_dspy
 from lmpipe.lm.code_fingerprint import code_fingerprint
@@ -38,7 +38,7 @@ from lmpipe.state.program_state import ProgramState
 _OF_PROGRAM = ("task_model",)
 _OF_PROPOSER = ("prompt_model", "reflection_lm")
 _METRICS = ("metric", "metric_fn")
-# What these learn is no state of the module's predictors.
+# What these learn is not a state of the module's predictors.
 _OTHER_RESULTS = ("KNNFewShot", "Ensemble", "BootstrapFinetune", "BetterTogether", "GRPO")
 
 
@@ -46,15 +46,16 @@ _OTHER_RESULTS = ("KNNFewShot", "Ensemble", "BootstrapFinetune", "BetterTogether
 class DSPyOptimizer:
     """Run one of DSPy's optimizers on a DSPy program.
 
-    It does what it does alone, on the recipe's training and validation examples; but its LM calls
-    go through lmpipe's cache and accounts, end with the budget, and are replayed when a killed
-    compile is resumed. What it returns is scored, tested and saved like what any optimizer finds.
+    It searches as it does without lmpipe, on the recipe's training and validation examples; but its
+    LM calls go through lmpipe's cache and accounts, end with the budget, and are replayed when a
+    killed compile is resumed. What it returns is scored, tested and saved like what any other
+    optimizer finds.
 
     DSPy's optimizers do not say what they cost: a plan counts no more than the validation of the
     result, so give the recipe a budget. If the budget ends while one searches, the result is the
     best program that it has scored on all validation examples. The number of its threads changes
     neither its result nor what a resumed compile repeats, but with more than one a budget may end
-    at another call.
+    at a different call.
 
     Args:
         optimizer: an optimizer such as `dspy.MIPROv2(metric=…)`, or its class; then it is made
@@ -66,7 +67,7 @@ class DSPyOptimizer:
         settings: of a class: the arguments to make it with.
 
     Raises:
-        RecipeError: if it is not one of DSPy's optimizers, learns something else than instructions
+        RecipeError: if it is not one of DSPy's optimizers, learns something other than instructions
             and demonstrations, or does not take the arguments.
     """
 
@@ -92,7 +93,7 @@ class DSPyOptimizer:
             )
         if kind.__name__ in _OTHER_RESULTS:
             raise RecipeError(
-                f"DSPyOptimizer({kind.__name__}): what it learns is no state of a program: use "
+                f"DSPyOptimizer({kind.__name__}): what it learns is not a state of a program: use "
                 "lmpipe's own KNNFewShot, Ensemble, BootstrapFinetune or BetterTogether"
             )
         if settings and not isinstance(optimizer, type):
@@ -174,10 +175,7 @@ class DSPyOptimizer:
         kept = random.getstate()
         random.seed(task.rng(self.name).getrandbits(64))  # DSPy draws some from the global stream
         try:
-            with (
-                dspy.context(lm=run.bridge(), trace=[], **{SETTING: run}),
-                printing_to_stderr(run),
-            ):
+            with run.configured(), printing_to_stderr(run):
                 return optimizer.compile(student, **data)
         finally:
             random.setstate(kept)

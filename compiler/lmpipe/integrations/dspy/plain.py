@@ -12,11 +12,10 @@ from typing import Any
 
 import dspy
 
-from lmpipe.integrations.dspy.adapters import remembers
+from lmpipe.integrations.dspy.adapters import pieces_of_turn, remembers
 
-# What makes a call of an LM another one than for a text.
+# Settings of calls that ask an LM for something other than one text.
 _SPECIAL_SETTINGS = frozenset({"n", "num_generations", "prediction", "tools", "tool_choice"})
-_PLACE = "\x00{}\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class PlainPrompt:
 def plain_prompt(
     adapter: Any, declared: Any, signature: Any, config: Mapping[str, Any]
 ) -> PlainPrompt | None:
-    """Render the last turn of a predictor with places for its inputs.
+    """Render the last turn of a predictor around its inputs.
 
     None if it needs more than texts.
     """
@@ -61,17 +60,11 @@ def plain_prompt(
     )
     if not plain:
         return None
-    names = tuple(signature.input_fields)
-    places = {name: _PLACE.format(number) for number, name in enumerate(names)}
-    rest = adapter.format_user_message_content(signature, places, main_request=True)
-    pieces = []
-    for name in names:
-        piece, found, rest = rest.partition(places[name])
-        if not found:
-            return None
-        pieces.append(piece)
-    # The adapter strips the turn, so that a text at its end would not stay as it is.
-    return PlainPrompt(signature, names, (*pieces, rest)) if pieces[:1] != [""] and rest else None
+    pieces = pieces_of_turn(adapter, signature)
+    # The adapter strips the turn, so that a text at its start or end would not stay as it is.
+    if pieces is None or not (pieces[0] and pieces[-1]):
+        return None
+    return PlainPrompt(signature, tuple(signature.input_fields), pieces)
 
 
 def takes(prompt: PlainPrompt, inputs: Mapping[str, Any]) -> bool:

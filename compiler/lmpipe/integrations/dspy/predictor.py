@@ -13,6 +13,7 @@ from dspy.utils.exceptions import AdapterParseError
 from lmpipe.data.example import jsonable
 from lmpipe.errors import DataError
 from lmpipe.foundation.redaction import without_secrets
+from lmpipe.integrations.dspy.adapters import configured_adapter
 from lmpipe.integrations.dspy.demos import demos_of
 from lmpipe.integrations.dspy.learned import LearnedPredictor
 from lmpipe.integrations.dspy.lms import NOT_SENT, lm_from_dspy
@@ -68,7 +69,7 @@ class DSPyPredictor(Predictor):
     @property
     def calls_per_use(self) -> int:
         completions = self.declared.config.get("n") or 1
-        # Of a reply that cannot be read, DSPy's chat adapter asks for JSON.
+        # If a reply cannot be read, DSPy's chat adapter asks again, for JSON.
         attempts = 1 if isinstance(dspy.settings.adapter, dspy.JSONAdapter) else 2
         return int(completions) * attempts
 
@@ -105,7 +106,7 @@ class DSPyPredictor(Predictor):
             for field in self._spec.inputs
             if field.name in inputs
         }
-        return read_messages(_adapter().format(learned.signature, demos, typed))
+        return read_messages(configured_adapter().format(learned.signature, demos, typed))
 
     def export_document(self, path: str) -> dict[str, Any]:
         from lmpipe.integrations.dspy.exported import dspy_document  # few programs are exported
@@ -118,7 +119,7 @@ class DSPyPredictor(Predictor):
 
     def export_reading(self, text: str) -> Mapping[str, Any] | None:
         try:
-            values = _adapter().parse(self.learned().signature, text)
+            values = configured_adapter().parse(self.learned().signature, text)
         except AdapterParseError:
             return None
         return {field.name: field.dump(values[field.name]) for field in self._spec.outputs}
@@ -128,14 +129,10 @@ class DSPyPredictor(Predictor):
         return lm.with_settings(**self._state.decoding)
 
     def reply(self, outputs: Mapping[str, Any]) -> str:
-        written: str = _adapter().format_assistant_message_content(
+        written: str = configured_adapter().format_assistant_message_content(
             self.learned().signature, dict(outputs)
         )
         return written
-
-
-def _adapter() -> Any:
-    return dspy.settings.adapter or dspy.ChatAdapter()
 
 
 def _typed(field: Any, value: Any) -> Any:

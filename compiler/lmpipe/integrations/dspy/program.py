@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from types import FunctionType
 from typing import Any, cast
@@ -19,7 +20,7 @@ from lmpipe.integrations.dspy.copying import ProgramCopier, modules_inside, pred
 from lmpipe.integrations.dspy.lms import AskedLMs
 from lmpipe.integrations.dspy.metrics import dspy_metric
 from lmpipe.integrations.dspy.predictor import DSPyPredictor
-from lmpipe.integrations.dspy.run import SETTING, DSPyRun
+from lmpipe.integrations.dspy.run import DSPyRun
 from lmpipe.lm.concurrency import loop
 from lmpipe.modules.module import Module, Predictor
 from lmpipe.modules.uses import Uses
@@ -87,8 +88,10 @@ class DSPyProgram(Module):
             self.max_calls = counted if max_calls is None else max_calls
 
     def _calls_of_predictors(self) -> dict[int, int]:
-        every = (*self.parts.values(), *self._others)
-        return {id(item.declared): item.calls_per_use for item in every}
+        return {id(item.declared): item.calls_per_use for item in self._every()}
+
+    def _every(self) -> tuple[DSPyPredictor, ...]:
+        return *self.parts.values(), *self._others
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.module, self._given_max_calls, self.state())
@@ -147,48 +150,43 @@ class DSPyProgram(Module):
         if not _has(self.module, "forward"):
             return loop.run_sync(self._aforward(args, kwargs))
         self._check(args, kwargs)
-        run = DSPyRun(self._asked)
-        try:
-            with dspy.context(**self._settings(run)):
-                result = self._new_copy(run)(*args, **kwargs)
-                return _traced(run, result)
-        except Exception as error:
-            meant = _meant(run, error)
-            if meant is error:
-                raise
-            raise meant from error
+        with self._running() as run:
+            return _traced(run, self._new_copy(run)(*args, **kwargs))
 
     async def _aforward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._check(args, kwargs)
+        with self._running() as run:
+            return _traced(run, await self._new_copy(run).acall(*args, **kwargs))
+
+    @contextmanager
+    def _running(self) -> Iterator[DSPyRun]:
+        """Configure DSPy for a run in a block, whose errors are raised as what they mean."""
         run = DSPyRun(self._asked)
         try:
-            with dspy.context(**self._settings(run)):
-                result = await self._new_copy(run).acall(*args, **kwargs)
-                return _traced(run, result)
+            with run.configured(adapter=with_lms(self._adapter_now(), run.bridge)):
+                yield run
         except Exception as error:
             meant = _meant(run, error)
             if meant is error:
                 raise
             raise meant from error
 
-    def _settings(self, run: DSPyRun) -> dict[str, Any]:
-        """What DSPy is configured with in a run."""
+    def _adapter_now(self) -> Any:
+        """Return a copy of DSPy's configured adapter that remembers; see `remembering`."""
         configured, known = dspy.settings.adapter, vars(self).get("_adapter")
         if known is None or known[0] is not configured:
             known = vars(self)["_adapter"] = configured, remembering(configured)
-        adapter = with_lms(known[1], run.bridge)
-        return {"lm": run.bridge(), "trace": [], "adapter": adapter, SETTING: run}
+        return known[1]
 
     def _new_copy(self, run: DSPyRun) -> dspy.Module:
         copier: ProgramCopier | None = vars(self).get("_copier")
         if copier is None:
-            every = (*self.parts.values(), *self._others)
-            learned = {id(item.declared): item.learned() for item in every}
+            learned = {id(item.declared): item.learned() for item in self._every()}
             copier = vars(self)["_copier"] = ProgramCopier(self.module, learned)
         return copier.copy(run.bridge)
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Check the inputs of a module of DSPy's own, which only warns of wrong ones."""
+        """Check the inputs of a module of DSPy's own, which only warns about wrong ones."""
         expected = _declared_inputs(self.module)
         if expected is None or args:
             return
@@ -301,5 +299,5 @@ def _program_class(kind: Any) -> type[DSPyProgram]:
     }
     base = DSPyProgram if getattr(kind, "aforward", None) is None else AsyncDSPyProgram
     made: type[DSPyProgram] = type(kind.__name__, (base,), namespace)
-    made._kinds_of_checks = 0  # DSPy's code has no checks of lmpipe, so that it need not be read
+    made._kinds_of_checks = 0  # DSPy's code need not be read: it has no checks of lmpipe
     return made

@@ -73,7 +73,7 @@ class RecordedPredict:
         return prediction
 
     def _is_unwatched(self) -> bool:
-        """Whether DSPy's own accounts and callbacks of a plain use have nobody to tell."""
+        """Whether a use is plain, and neither callbacks nor DSPy's own accounts are to be told."""
         settings = dspy.settings
         return (
             current_run() is not None
@@ -127,7 +127,7 @@ class RecordedPredict:
 
 def _read(adapter: Any, prompt: PlainPrompt, outputs: list[Any], lm: Any, config: Any) -> Any:
     (output,) = outputs
-    if type(output) is str:  # a text with something in it
+    if type(output) is str:  # a text that is not empty
         return [adapter.parse(prompt.signature, output)]
     return adapter._call_postprocess(prompt.signature, prompt.signature, outputs, lm, config)
 

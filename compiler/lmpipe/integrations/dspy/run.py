@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The setting of DSPy that holds the run. Threads of DSPy know its settings, but no context of
+# The setting of DSPy that holds the run. DSPy's threads know its settings, but not the context of
 # other packages.
-SETTING = "lmpipe_run"
+_SETTING = "lmpipe_run"
 
 
 class DSPyRun:
@@ -63,6 +64,12 @@ class DSPyRun:
             found = self._bridges[id(lm)] = lm, made  # the LM too, so that no other gets its id
         return found[1]
 
+    def configured(self, **others: Any) -> AbstractContextManager[None]:
+        """Configure DSPy for the run in a block: its LM, an empty trace, and other settings."""
+        settings = {"lm": self.bridge(), "trace": [], _SETTING: self, **others}
+        block: AbstractContextManager[None] = dspy.context(**settings)
+        return block
+
     def complete(self, request: Request, label: str, role: str) -> Reply:
         """Make an LM call for the predictor at a path; the scope says on whose account it is."""
         return current_settings().runtime.complete(request, label=label)
@@ -90,7 +97,7 @@ class DSPyRun:
 
 def current_run() -> DSPyRun | None:
     """Return the run around; None outside of one."""
-    run: DSPyRun | None = dspy.settings.get(SETTING)
+    run: DSPyRun | None = dspy.settings.get(_SETTING)
     return run
 
 

@@ -40,10 +40,14 @@ def _field(name: str, declared: FieldInfo) -> FieldSpec:
 
 
 def description(name: str, field: FieldInfo) -> str:
-    """Return the description of a field; DSPy's placeholder is none."""
+    """Return the description of a field; see `without_placeholder`."""
     extra: Any = field.json_schema_extra or {}
-    said = extra.get("desc") or ""
-    return "" if said == f"${{{name}}}" else str(said)
+    return without_placeholder(name, str(extra.get("desc") or ""))
+
+
+def without_placeholder(name: str, text: str) -> str:
+    """Return a description as DSPy has it, but nothing for the placeholder of a missing one."""
+    return "" if text == f"${{{name}}}" else text
 
 
 def changed_signature(

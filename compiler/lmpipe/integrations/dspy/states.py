@@ -17,12 +17,12 @@ from lmpipe.integrations.dspy.demos import demos_of
 from lmpipe.integrations.dspy.nearest import NearestPredict
 from lmpipe.integrations.dspy.predictor import DSPyPredictor
 from lmpipe.integrations.dspy.program import DSPyProgram, from_dspy
-from lmpipe.integrations.dspy.signatures import description
+from lmpipe.integrations.dspy.signatures import description, without_placeholder
 from lmpipe.integrations.dspy.subclasses import subclass_with
 from lmpipe.modules.binding import check_fits
 from lmpipe.state.program_state import PredictorState, ProgramState
 
-# Of an LM that DSPy saves: what a state of lmpipe says too.
+# The settings of a saved LM that a state of lmpipe has too.
 _DECODING = ("temperature", "max_tokens", "max_completion_tokens")
 
 
@@ -150,7 +150,7 @@ def load_dspy_state(path: str | Path, module: dspy.Module) -> ProgramState:
     except (OSError, orjson.JSONDecodeError) as error:
         raise ArtifactError(f"{where} cannot be read as a state of DSPy: {error}") from error
     if not isinstance(saved, dict):
-        raise ArtifactError(f"{where} is no state of DSPy: it is {type(saved).__name__}")
+        raise ArtifactError(f"{where} is not a state of DSPy: it is {type(saved).__name__}")
     if isinstance(module, dspy.Predict) and "signature" in saved:
         saved = {"self": saved}  # DSPy writes a predictor that is a whole program without its name
     parts = from_dspy(module).parts
@@ -183,7 +183,7 @@ def _problems(saved: Any, part: DSPyPredictor) -> list[str]:
     except (AttributeError, KeyError, TypeError, ValueError):
         return ["not a saved predictor"]
     if not all(isinstance(text, str) for text in (*texts, lm.get("model") or "")):
-        return ["its instructions, descriptions or LM's name are no texts"]
+        return ["its instructions, descriptions or LM's name are not texts"]
     if saved.get("fields"):
         return ["it has decision thresholds, which lmpipe does not run"]
     if len(prefixes) != len(fields):
@@ -221,14 +221,10 @@ def _demo_problems(demos: Sequence[Mapping[str, Any]], part: DSPyPredictor) -> l
 
 def _state(saved: Mapping[str, Any], part: DSPyPredictor) -> PredictorState:
     fields = part.declared.signature.fields
-    described = {
-        name: "" if said == f"${{{name}}}" else said
-        for name, said in zip(
-            fields, (one["description"] for one in saved["signature"]["fields"]), strict=True
-        )
-    }
     changed = {
-        name: said for name, said in described.items() if said != description(name, fields[name])
+        name: said
+        for (name, field), stored in zip(fields.items(), saved["signature"]["fields"], strict=True)
+        if (said := without_placeholder(name, stored["description"])) != description(name, field)
     }
     lm = saved.get("lm") or {}
     decoding = {name: lm[name] for name in _DECODING if lm.get(name) is not None}
