@@ -102,7 +102,6 @@ def command(
         _refuse({**compared, "--out": out is not None}, "--to, which writes and compares nothing")
     elif format_ in (Format.HF, Format.OPENAI_ROWS):
         _refuse(compared, f"fine-tuning rows: choose another --format than {format_.value}")
-    if to is None and format_ in (Format.HF, Format.OPENAI_ROWS):
         export_rows(where, "hf" if format_ is Format.HF else "openai", out or Path("rows"))
         return
     opened = open_target(where, lm_overrides(lms))
