@@ -9,6 +9,7 @@ from typing import Any
 
 from lmpipe.compiling.run_folder import Artifact
 from lmpipe.foundation.exact_json import dump_json
+from lmpipe.integrations.export.document import question_text
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -80,12 +81,8 @@ def _score(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
 
 def _messages(document: Mapping[str, Any]) -> list[dict[str, str]]:
     """The turns of the prompt, of which the last has the inputs as variables."""
-    question = document["question"]
-    slots = [f"{slot['before']}{{{{{slot['name']}}}}}{slot['after']}" for slot in question["slots"]]
-    text = question["open"] + question["between"].join(slots) + question["close"]
-    alone = len(document["messages"]) == 1
-    ending = document["reminder"] if document["remind"] or alone else ""
-    last = {"role": "user", "content": (text or "Go ahead.") + ending}
+    text = question_text(document, lambda name: "{{" + name + "}}")
+    last = {"role": "user", "content": text}
     return [*map(_turn, document["messages"]), last]
 
 
