@@ -63,16 +63,26 @@ def check_templates(
         ExportError: if one differs; names the predictor, the example and the first difference.
     """
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 - no HTML
+    compiled = {
+        path: [_compiled_turn(environment, turn) for turn in document["messages"]]
+        for path, document in templates.items()
+    }
     for call in calls:
         values = variables_of(documents[call.predictor], call.inputs)
         rendered = [
-            {**turn, "content": environment.from_string(turn["content"]).render(values)}
-            if isinstance(turn["content"], str)
-            else turn
-            for turn in templates[call.predictor]["messages"]
+            {**turn, "content": template.render(values)} if template else turn
+            for turn, template in compiled[call.predictor]
         ]
         compare_messages(call, [rendered])
     return Parity(len(calls))
+
+
+def _compiled_turn(
+    environment: jinja2.Environment, turn: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], jinja2.Template | None]:
+    """A turn and the template of its content, if that is a text."""
+    content = turn["content"]
+    return turn, environment.from_string(content) if isinstance(content, str) else None
 
 
 def variables_of(document: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, str]:

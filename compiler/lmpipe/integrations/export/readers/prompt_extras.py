@@ -14,8 +14,7 @@ import unicodedata
 from typing import Any
 
 READER: Any = importlib.import_module(f"{__package__ or ''}.prompt_reader".lstrip("."))
-NAMES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
-NAMES.update(dict="object", NoneType="null")
+KINDS: Any = {**READER.KINDS, dict: "object"}
 SIZED = ("string", "array", "object")
 # What stands for a medium in a text: in its own place, or named there and shown below.
 PLACED, NAMED, END = "\ufdd0", "\ufdd2", "\ufdd1"
@@ -34,7 +33,7 @@ def _fit(check: Any, value: Any, types: Any) -> Any:
         check = types[check["ref"]]
     if "any" in check:
         return _only(check["any"], value, types)
-    found = NAMES.get(type(value).__name__, "array")
+    found = KINDS.get(type(value), "array")
     kind = check.get("is", found)
     size = value if found in ("integer", "number") else len(value) if found in SIZED else 0
     if (
