@@ -1,4 +1,4 @@
-"""What few prompts have: earlier turns, media, passages, chosen demonstrations, thoughts."""
+"""What only some prompts have: earlier turns, media, passages, chosen demonstrations, thoughts."""
 
 from __future__ import annotations
 

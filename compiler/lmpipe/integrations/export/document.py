@@ -137,7 +137,7 @@ def request_fields(lm: LM, prompt: Prompt | None = None, *, second: bool = False
 
 
 def constraint_form(lm: LM) -> Structured:
-    """The form of constraints that a server takes, as far as its name tells."""
+    """The form of constraints that a server takes, as far as its provider's name tells."""
     if lm.structured != "auto":
         return lm.structured
     return {"vllm": "vllm", "local": "llamacpp"}.get(lm.provider, "openai")  # type: ignore[return-value]

@@ -123,7 +123,7 @@ def _static_turn(turn: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _static(text: str) -> str:
-    """Write a text that Jinja shows as it is; it would read marks, and change line ends."""
+    """Write a text so that Jinja, which reads marks and changes line ends, shows it as it is."""
     return _CHANGED.sub(lambda match: "{{ '" + match[0].replace("\r", r"\r") + "' }}", text)
 
 

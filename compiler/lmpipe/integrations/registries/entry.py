@@ -1,4 +1,4 @@
-"""`PromptEntry`: what a registry is told of one prompt."""
+"""`PromptEntry`: what a registry is told about one prompt."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _score(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _messages(document: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The turns of the prompt, of which the last has the inputs as variables."""
+    """The turns of the prompt; the last one has the inputs as variables."""
     text = question_text(document, lambda name: "{{" + name + "}}")
     last = {"role": "user", "content": text}
     return [*map(_turn, document["messages"]), last]

@@ -16,10 +16,10 @@ from lmpipe.integrations.registries.entry import PromptEntry
 from lmpipe.integrations.registries.json_api import JsonApi, basic
 
 _IS_PROMPT = {"key": "mlflow.prompt.is_prompt", "value": "true"}
-# MLflow wants a source of every version, and only this one of a prompt.
+# MLflow requires a source of every version, and of a prompt it accepts only this one.
 _SOURCE = "dummy-source"
 _LONGEST_TAG = 100_000
-# The names that MLflow's `PromptModelConfig` has; it keeps others apart.
+# The names in MLflow's `PromptModelConfig`, which keeps others in `extra_params`.
 _CONFIG = ("temperature", "max_tokens", "top_p", "top_k", "frequency_penalty", "presence_penalty")
 
 

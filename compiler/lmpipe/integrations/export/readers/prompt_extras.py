@@ -1,4 +1,4 @@
-"""What few prompts need beside `prompt_reader.py`; needs nothing but Python 3.9.
+"""What only some prompts need beside `prompt_reader.py`; needs nothing but Python 3.9.
 
 Lists and objects, earlier turns of a conversation, images and other media, passages, the steps of
 an agent, and demonstrations that are chosen for each call.
@@ -60,7 +60,7 @@ def _fit_object(check: Any, value: Any, types: Any) -> Any:
     more = {} if rest is None else {key: item for key, item in value.items() if key not in keys}
     unknown = value.keys() - keys.keys()
     if unknown and (rest is False or (rest is None and unknown == value.keys())):
-        raise ValueError(f"{value!r:.99} has other keys than {', '.join(keys)}")
+        raise ValueError(f"{value!r:.99} has keys other than {', '.join(keys)}")
     given = {**check["defaults"], **value}
     if lacking := [key for key in check["needs"] if key not in given]:
         raise ValueError(f"{value!r:.99} lacks {', '.join(lacking)}")
