@@ -97,7 +97,7 @@ def _kinds(field: FieldSpec) -> list[str]:
 
 
 def _bounds(field: FieldSpec) -> dict[str, float]:
-    if field.shape.kind in ("choice", "json") or field.shape.kind == "boolean":
+    if field.shape.kind in ("boolean", "choice", "json"):
         return {"low": -LARGEST, "high": LARGEST}
     if _is_decimal(field):
         return {"low": 0, "high": LONGEST}

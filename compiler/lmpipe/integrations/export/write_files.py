@@ -49,7 +49,7 @@ class Exported:
     Args:
         files: the files.
         parity: the comparison with the runtime; None if it was not made.
-        uncalled: the predictors that no compared call is of.
+        uncalled: the predictors without a call in the comparison.
     """
 
     files: tuple[Path, ...]

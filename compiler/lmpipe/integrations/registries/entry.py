@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmpipe.compiling.run_folder import Artifact
-from lmpipe.foundation.exact_json import dump_json
 from lmpipe.integrations.export.document import question_text
+from lmpipe.layouts.parse_values import json_text
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -89,5 +89,5 @@ def _messages(document: Mapping[str, Any]) -> list[dict[str, str]]:
 def _turn(turn: Mapping[str, Any]) -> dict[str, str]:
     content = turn.get("content")
     if not isinstance(content, str):  # media, or a call of a tool
-        content = dump_json(content if content is not None else turn.get("tool_calls")).decode()
+        content = json_text(content if content is not None else turn.get("tool_calls"))
     return {"role": turn["role"], "content": content}
