@@ -119,7 +119,7 @@ def test_a_program_without_scores_is_not_registered(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     result = cli("export", "colours.py", "--to", "mlflow")
     assert result.exit_code == 2
-    assert "colours.py is no run folder, and has no scores to register" in result.stderr
+    assert "colours.py is not a run folder, and has no scores to register" in result.stderr
 
 
 def test_a_program_is_exported_as_declared(cli: Cli, folder: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_name_is_for_a_registry(cli: Cli, folder: Path) -> None:
         (("--to", "mlflow", "--out", "there"), "--out cannot be used with --to"),
         (("--to", "langfuse", "--unchecked"), "--unchecked cannot be used with --to"),
         (("--ask", "--allow-unread"), "--ask and --allow-unread cannot be used with fine-tuning"),
-        (("--format", "openai-rows", "--data", "x"), "choose another --format than openai-rows"),
+        (("--format", "openai-rows", "--data", "x"), "choose a --format other than openai-rows"),
         (("--format", "openai", "--unchecked"), "leave out --unchecked"),
     ],
 )

@@ -101,8 +101,7 @@ def command(
     if to is not None:
         _refuse({**compared, "--out": out is not None}, "--to, which writes and compares nothing")
     elif format_ in (Format.HF, Format.OPENAI_ROWS):
-        _refuse(compared, f"fine-tuning rows: choose another --format than {format_.value}")
-    if to is None and format_ in (Format.HF, Format.OPENAI_ROWS):
+        _refuse(compared, f"fine-tuning rows: choose a --format other than {format_.value}")
         export_rows(where, "hf" if format_ is Format.HF else "openai", out or Path("rows"))
         return
     opened = open_target(where, lm_overrides(lms))
@@ -176,7 +175,7 @@ def _register(opened: OpenTarget, to: Registry, name: str | None) -> None:
 
     if opened.artifact is None:
         raise ArtifactError(
-            f"{opened.name} is no run folder, and has no scores to register: compile it first"
+            f"{opened.name} is not a run folder, and has no scores to register: compile it first"
         )
     prefix = name or type(opened.program).__name__
     entries = [

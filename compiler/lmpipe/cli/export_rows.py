@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -11,10 +11,10 @@ from lmpipe.cli.options import TargetOptions
 
 if TYPE_CHECKING:
     from lmpipe.state.trace import Trace
-    from lmpipe.weights.rows import TrainingRow
+    from lmpipe.weights.rows import RowFormat, TrainingRow
 
 
-def export_rows(where: TargetOptions, format_: Literal["hf", "openai"], out: Path) -> None:
+def export_rows(where: TargetOptions, format_: RowFormat, out: Path) -> None:
     """Write the rows that a run trained on, or else its passed rollouts: a file per predictor."""
     from lmpipe.compiling.run_folder import read_artifact
     from lmpipe.errors import DataError

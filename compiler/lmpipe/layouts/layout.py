@@ -21,7 +21,7 @@ from lmpipe.signatures.field_types.history import is_message
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec, first_problem
 from lmpipe.state.program_state import Demo, to_plain
 
-_NO_INPUTS = "Go ahead."
+NO_INPUTS = "Go ahead."
 
 
 class LayoutError(ValueError):
@@ -164,8 +164,8 @@ def user_content(
         from lmpipe.layouts.user_turn import content_with_parts  # few signatures need it
 
         content = content_with_parts(layout, spec.written, inputs, documents=documents)
-        return content or _NO_INPUTS
-    return layout.user(spec.written, inputs) or _NO_INPUTS
+        return content or NO_INPUTS
+    return layout.user(spec.written, inputs) or NO_INPUTS
 
 
 def history_turns(

@@ -1,4 +1,4 @@
-"""What few prompts have: earlier turns, media, passages, chosen demonstrations, thoughts."""
+"""What only some prompts have: earlier turns, media, passages, chosen demonstrations, thoughts."""
 
 from __future__ import annotations
 
@@ -114,6 +114,22 @@ def test_images_are_parts_of_the_message(tmp_path: Path) -> None:
     same([*alone, *shown], tmp_path, *calls)
 
 
+class Listen(lmpipe.Signature):
+    """Compare the sound with the file."""
+
+    sound: lmpipe.Audio = lmpipe.Input()
+    file: lmpipe.File = lmpipe.Input()
+    more: list[lmpipe.Audio | lmpipe.File] = lmpipe.Input(default=[])
+    answer: str = lmpipe.Output()
+
+
+def test_sounds_and_files_are_parts_of_the_message(tmp_path: Path) -> None:
+    sound = lmpipe.Audio.of(b"RIFF\x24\x00\x00\x00WAVEfmt ")
+    file = lmpipe.File.of(b"%PDF-1.4", name="terms.pdf")
+    given = {"sound": sound, "file": file}
+    same(in_all_layouts(Listen), tmp_path, given, {**given, "more": [file, sound, file]})
+
+
 class Answer(lmpipe.Signature):
     """Answer from the passages."""
 
@@ -218,7 +234,7 @@ def test_an_embedder_chooses_the_same_demonstrations(tmp_path: Path) -> None:
     text = embedded_text(prompt, calls[0])
     assert text == "a parcel 5"
     vector = embedder.vectors(text)  # as a server gives it, of any length
-    stretched = prompt.messages(calls[0], [7 * number for number in vector])
+    stretched = prompt.messages(calls[0], [0.7 * number for number in vector])
     assert stretched == prompt.messages(calls[0], decode_vector(vector_of(text, embedder)))
     with pytest.raises(ValueError, match=r"give the vector of embedded_text\(prompt, inputs\) by"):
         prompt.messages(calls[0])

@@ -175,7 +175,9 @@ def test_a_reply_that_is_read_otherwise_is_named(tmp_path: Path) -> None:
     wrong = RecordedCall(
         call.predictor, 1, call.inputs, call.request, call.replies, [{"amount": 6.0}]
     )
-    with pytest.raises(ExportError, match=r"read otherwise: amount: the runtime has 6\.0, the exp"):
+    with pytest.raises(
+        ExportError, match=r"read differently: amount: the runtime has 6\.0, the exp"
+    ):
         export_prompts(program, tmp_path, "messages", calls=[wrong])
 
 

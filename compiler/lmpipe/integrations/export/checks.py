@@ -1,7 +1,7 @@
 """A JSON schema in brief, as the exported readers check values by it.
 
-A check is a schema of which only what pydantic writes is kept, under one name each, so that the
-readers stay short: `is` (the type), `of` (the allowed values), `low` and `high` (the bounds of a
+A check keeps only what pydantic writes of a schema, each thing under one name, so that the readers
+stay short: `is` (the type), `of` (the allowed values), `low` and `high` (the bounds of a
 number, a length or a count), `match`, `any`, `ref`, `items`, `places`, `set`, `keys`, `needs`,
 `defaults` and `rest`.
 """

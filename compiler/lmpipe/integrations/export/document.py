@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from lmpipe.errors import ExportError
@@ -14,6 +14,7 @@ from lmpipe.integrations.export.templates import (
     question_template,
     reply_form,
 )
+from lmpipe.layouts.layout import NO_INPUTS
 from lmpipe.lm.arguments import Structured
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
@@ -136,7 +137,7 @@ def request_fields(lm: LM, prompt: Prompt | None = None, *, second: bool = False
 
 
 def constraint_form(lm: LM) -> Structured:
-    """The form of constraints that a server takes, as far as its name tells."""
+    """The form of constraints that a server takes, as far as its provider's name tells."""
     if lm.structured != "auto":
         return lm.structured
     return {"vllm": "vllm", "local": "llamacpp"}.get(lm.provider, "openai")  # type: ignore[return-value]
@@ -150,11 +151,39 @@ def _layouts(prompt: Prompt) -> tuple[str, str]:
 
 def turns_of(lm: LM, messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Write turns that a question follows, as the request has them."""
-    return openai_turns(Request(lm, (*messages, Message("user", "."))), _dialect(lm))[:-1]
+    return sent_turns(Request(lm, (*messages, Message("user", "."))))[:-1]
 
 
-def _dialect(lm: LM) -> Any:
-    return "vllm" if lm.provider == "vllm" else "openai"
+def sent_turns(request: Request) -> list[dict[str, Any]]:
+    """Write the messages of a request as they are sent."""
+    return openai_turns(request, "vllm" if request.lm.provider == "vllm" else "openai")
+
+
+def question_text(
+    document: Mapping[str, Any],
+    value: Callable[[str], str],
+    static: Callable[[str], str] = str,
+) -> str:
+    """Write the user's turn for a template language.
+
+    Args:
+        document: as `prompt_document` returns it.
+        value: writes the place of an input, by its name.
+        static: writes a text that the template shows as it is.
+    """
+    question = document["question"]
+    slots = [
+        static(slot["before"]) + value(slot["name"]) + static(slot["after"])
+        for slot in question["slots"]
+    ]
+    text = (
+        static(question["open"])
+        + static(question["between"]).join(slots)
+        + static(question["close"])
+    )
+    alone = len(document["messages"]) == 1
+    ending = document["reminder"] if document["remind"] or alone else ""
+    return (text or NO_INPUTS) + static(ending)
 
 
 def defaults_of(fields: Iterable[FieldSpec]) -> dict[str, Any]:

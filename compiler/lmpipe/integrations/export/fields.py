@@ -33,7 +33,7 @@ _REAL = rf"{_WHOLE}(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBERS = {"integer": _WHOLE, "number": _REAL}
 _DECIMAL = rf"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?{END}"
 _KINDS = {"integer": ["integer"], "number": ["number", "integer"], "boolean": ["boolean"]}
-# What of a value stands above its text, as the types themselves write it.
+# The parts of a value that stand above its text, as the types themselves write them.
 _HEADS: Mapping[type, Any] = {
     Document: [["Title", "title"], ["Source", "source"]],
     Passage: [["Id", "id"], ["Title", "title"]],
@@ -78,7 +78,7 @@ def field_document(
 def _check(field: FieldSpec, types: dict[str, Any]) -> dict[str, Any]:
     if not field.shape.words:
         return check_of(field, types)
-    code = {"is": "string", "code": True}  # which LMs write in a fence
+    code = {"is": "string", "code": True}  # LMs write it in a fence
     return {"any": [code, {"is": "null"}]} if field.shape.optional else code
 
 
@@ -97,7 +97,7 @@ def _kinds(field: FieldSpec) -> list[str]:
 
 
 def _bounds(field: FieldSpec) -> dict[str, float]:
-    if field.shape.kind in ("choice", "json") or field.shape.kind == "boolean":
+    if field.shape.kind in ("boolean", "choice", "json"):
         return {"low": -LARGEST, "high": LARGEST}
     if _is_decimal(field):
         return {"low": 0, "high": LONGEST}
@@ -151,7 +151,7 @@ def _words(field: FieldSpec) -> dict[str, Any]:
 
 
 def _parts(field: FieldSpec) -> str:
-    """How values are shown that are more than their JSON; empty for all others."""
+    """How values that are more than their JSON are shown; empty for all others."""
     if field.is_history or not field.may_have_parts:
         return ""
     if field.annotation is Trajectory:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jinja2
 
 from lmpipe.errors import ExportError
+from lmpipe.integrations.export.document import question_text
 from lmpipe.integrations.export.parity import Parity, compare_messages
 from lmpipe.integrations.export.readers.prompt_reader import Prompt, dump, spell
 from lmpipe.integrations.export.recorded_calls import RecordedCall
+from lmpipe.integrations.export.regex import NEVER
 from lmpipe.layouts.plain_layout import labels_of
 from lmpipe.layouts.tags import CDATA
 
 FORMAT = "lmpipe-jinja/1"
 
-_SHOWN = {"{{": "{{", "{%": "{%", "{#": "{#", "\r": "\\r"}
 _CHANGED = re.compile(r"\{[{%#]|\r")
 
 
@@ -35,12 +37,7 @@ def jinja_document(document: Mapping[str, Any]) -> dict[str, Any]:
     """
     _check(document)
     question = document["question"]
-    alone = len(document["messages"]) == 1
-    ending = document["reminder"] if document["remind"] or alone else ""
-    slots = [_slot(document, slot) for slot in question["slots"]]
-    body = _static(question["between"]).join(slots) if slots else ""
-    body = _static(question["open"]) + body + _static(question["close"])
-    last = _marking(document) + (body or "Go ahead.") + _static(ending)
+    last = _marking(document) + question_text(document, partial(_variable, question), _static)
     earlier = [_static_turn(turn) for turn in document["messages"]]
     return {
         "format": FORMAT,
@@ -66,16 +63,26 @@ def check_templates(
         ExportError: if one differs; names the predictor, the example and the first difference.
     """
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 - no HTML
+    compiled = {
+        path: [_compiled_turn(environment, turn) for turn in document["messages"]]
+        for path, document in templates.items()
+    }
     for call in calls:
         values = variables_of(documents[call.predictor], call.inputs)
         rendered = [
-            {**turn, "content": environment.from_string(turn["content"]).render(values)}
-            if isinstance(turn["content"], str)
-            else turn
-            for turn in templates[call.predictor]["messages"]
+            {**turn, "content": template.render(values)} if template else turn
+            for turn, template in compiled[call.predictor]
         ]
         compare_messages(call, [rendered])
     return Parity(len(calls))
+
+
+def _compiled_turn(
+    environment: jinja2.Environment, turn: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], jinja2.Template | None]:
+    """A turn and the template of its content, if that is a text."""
+    content = turn["content"]
+    return turn, environment.from_string(content) if isinstance(content, str) else None
 
 
 def variables_of(document: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, str]:
@@ -105,10 +112,9 @@ def _check(document: Mapping[str, Any]) -> None:
         )
 
 
-def _slot(document: Mapping[str, Any], slot: Mapping[str, str]) -> str:
-    plain = document["question"]["json"] or document["question"]["rule"]["pattern"] == "(?!)"
-    value = slot["name"] if plain else f"marked({slot['name']})"
-    return _static(slot["before"]) + "{{ " + value + " }}" + _static(slot["after"])
+def _variable(question: Mapping[str, Any], name: str) -> str:
+    plain = question["json"] or question["rule"]["pattern"] == NEVER
+    return "{{ " + (name if plain else f"marked({name})") + " }}"
 
 
 def _static_turn(turn: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,8 +123,8 @@ def _static_turn(turn: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _static(text: str) -> str:
-    """Write a text that Jinja shows as it is; it would read marks, and change line ends."""
-    return _CHANGED.sub(lambda match: "{{ '" + _SHOWN[match[0]] + "' }}", text)
+    """Write a text so that Jinja, which reads marks and changes line ends, shows it as it is."""
+    return _CHANGED.sub(lambda match: "{{ '" + match[0].replace("\r", r"\r") + "' }}", text)
 
 
 def _kept(template: str) -> str:

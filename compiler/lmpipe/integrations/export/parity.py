@@ -152,7 +152,7 @@ def _compare_reading(
     wanted = load_json(dump_json(dict(reading)))
     if not _same_value(found, wanted):
         difference = _first_difference(wanted, found, "")
-        raise ExportError(f"{where}: a reply is read otherwise: {difference}\n  reply: {text}")
+        raise ExportError(f"{where}: a reply is read differently: {difference}\n  reply: {text}")
     return "replies"
 
 

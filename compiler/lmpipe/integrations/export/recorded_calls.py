@@ -11,9 +11,8 @@ import pydantic
 from lmpipe.data.example import Example
 from lmpipe.errors import ExportError
 from lmpipe.evaluation.evaluate import evaluate
-from lmpipe.integrations.export.document import Exportable
+from lmpipe.integrations.export.document import Exportable, sent_turns
 from lmpipe.layouts import LayoutError
-from lmpipe.lm.providers.openai_turns import openai_turns
 from lmpipe.lm.reply_store import ReplyStore
 from lmpipe.lm.request import Reply, Request
 from lmpipe.modules.module import Module
@@ -50,8 +49,7 @@ class RecordedCall:
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The messages of the request, as they are sent."""
-        vllm = self.request.lm.provider == "vllm"
-        return openai_turns(self.request, "vllm" if vllm else "openai")
+        return sent_turns(self.request)
 
 
 def exportable_predictors(program: Module) -> dict[str, Predict[..., Any] | Exportable]:

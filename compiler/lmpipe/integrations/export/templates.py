@@ -21,7 +21,7 @@ from lmpipe.layouts.tools_layout import tool_name
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 _BLANKS = r"[ \t\r]*"
-# A fence around a whole reply is none of its values.
+# A fence around a whole reply does not belong to its values.
 _NO_FENCE = rf"(?!{SPACE}*```)"
 _NO_RULE = {"pattern": NEVER, "first": False, "rest": False}
 JSON_LAYOUTS = ("json", "tools", "calls")
@@ -49,7 +49,7 @@ def reply_form(layout: str, form: SignatureSpec) -> dict[str, Any]:
     """How a reply is cut into the texts of the outputs: a regular expression, or as JSON.
 
     The expression describes replies in the form of the layout, with the outputs in their order,
-    and matches no reply that the layout would read otherwise.
+    and matches no reply that the layout would read differently.
     """
     names = list(form.output_names)
     if layout == "chat":
@@ -160,7 +160,7 @@ def _xml_pattern(form: SignatureSpec) -> str:
 
 
 def _inline_pattern(form: SignatureSpec) -> str:
-    """Elements on lines with other text, which LMs write, too."""
+    """Elements on lines with other text, which LMs also write."""
     names = [literal(name) for name in form.output_names]
     elements = f"{SPACE}*".join(f"<{name}>([^<]*)</{name}>" for name in names)
     return f"^{SPACE}*{elements}{SPACE}*{END}"

@@ -49,7 +49,7 @@ class Exported:
     Args:
         files: the files.
         parity: the comparison with the runtime; None if it was not made.
-        uncalled: the predictors that the comparison knows no call of.
+        uncalled: the predictors without a call in the comparison.
     """
 
     files: tuple[Path, ...]
@@ -150,9 +150,9 @@ def _write_bodies(
         )
     files = []
     for path, document in documents.items():
-        lines = []
+        lines, prompt = [], Prompt(document)
         for number, call in enumerate((each for each in calls if each.predictor == path), start=1):
-            body = Prompt(document).request(dict(call.inputs), call.vector)
+            body = prompt.request(dict(call.inputs), call.vector)
             compare_messages(call, [body["messages"]])
             compare_fields(call, document["request"])
             name = f"{path}-{number}"

@@ -1,4 +1,4 @@
-"""`PromptEntry`: what a registry is told of one prompt."""
+"""`PromptEntry`: what a registry is told about one prompt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmpipe.compiling.run_folder import Artifact
-from lmpipe.foundation.exact_json import dump_json
+from lmpipe.integrations.export.document import question_text
+from lmpipe.layouts.parse_values import json_text
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -79,18 +80,14 @@ def _score(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _messages(document: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The turns of the prompt, of which the last has the inputs as variables."""
-    question = document["question"]
-    slots = [f"{slot['before']}{{{{{slot['name']}}}}}{slot['after']}" for slot in question["slots"]]
-    text = question["open"] + question["between"].join(slots) + question["close"]
-    alone = len(document["messages"]) == 1
-    ending = document["reminder"] if document["remind"] or alone else ""
-    last = {"role": "user", "content": (text or "Go ahead.") + ending}
+    """The turns of the prompt; the last one has the inputs as variables."""
+    text = question_text(document, lambda name: "{{" + name + "}}")
+    last = {"role": "user", "content": text}
     return [*map(_turn, document["messages"]), last]
 
 
 def _turn(turn: Mapping[str, Any]) -> dict[str, str]:
     content = turn.get("content")
     if not isinstance(content, str):  # media, or a call of a tool
-        content = dump_json(content if content is not None else turn.get("tool_calls")).decode()
+        content = json_text(content if content is not None else turn.get("tool_calls"))
     return {"role": turn["role"], "content": content}

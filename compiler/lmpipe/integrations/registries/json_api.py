@@ -19,7 +19,7 @@ _TIMEOUT = 60.0  # seconds
 
 
 class JsonApi:
-    """A client of one server, which is told of in errors as `what`.
+    """A client of one server, which errors call `what`.
 
     Raises:
         ConfigError: if the address or a header cannot be used.
@@ -68,7 +68,7 @@ class JsonApi:
         return await self._http.request("POST", path, body, timeout=_TIMEOUT)
 
     def refused(self, status: int, answer: Any) -> RegistryError:
-        """Make the error for a response that is no success, or not in the form of the API."""
+        """Make the error for a response that is not a success, or not in the form of the API."""
         said = dump_json(answer).decode()[:500] if answer is not None else "nothing"
         if status in (200, 201):
             said = f"{said}, which is not its API's answer; check the address in the environment"

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmpipe.errors import ConfigError
-from lmpipe.foundation.exact_json import dump_json
 from lmpipe.integrations.registries.entry import PromptEntry
 from lmpipe.integrations.registries.json_api import JsonApi, basic
+from lmpipe.layouts.parse_values import json_text
 
 _IS_PROMPT = {"key": "mlflow.prompt.is_prompt", "value": "true"}
-# MLflow wants a source of every version, and only this one of a prompt.
+# MLflow requires a source of every version, and of a prompt it accepts only this one.
 _SOURCE = "dummy-source"
 _LONGEST_TAG = 100_000
-# The names that MLflow's `PromptModelConfig` has; it keeps others apart.
+# The names in MLflow's `PromptModelConfig`, which keeps others in `extra_params`.
 _CONFIG = ("temperature", "max_tokens", "top_p", "top_k", "frequency_penalty", "presence_penalty")
 
 
@@ -61,12 +61,12 @@ def _register(api: JsonApi, entry: PromptEntry) -> str:
 
 def _tags(entry: PromptEntry) -> list[dict[str, str]]:
     tags = {
-        "mlflow.prompt.text": _json(list(entry.messages)),
+        "mlflow.prompt.text": json_text(list(entry.messages)),
         "_mlflow_prompt_type": "chat",
-        "_mlflow_prompt_model_config": _json(_model_config(entry.request)),
-        "_mlflow_prompt_response_format": _json(entry.document["schema"]),
+        "_mlflow_prompt_model_config": json_text(_model_config(entry.request)),
+        "_mlflow_prompt_response_format": json_text(entry.document["schema"]),
         **entry.about,
-        "lmpipe.document": _json(entry.document),
+        "lmpipe.document": json_text(entry.document),
     }
     if len(tags["lmpipe.document"]) > _LONGEST_TAG:
         del tags["lmpipe.document"]
@@ -78,10 +78,6 @@ def _model_config(request: Mapping[str, Any]) -> dict[str, Any]:
     rest = {name: item for name, item in request.items() if name not in (*_CONFIG, "model")}
     named = {"model_name": request["model"]} if request.get("model") else {}
     return {**named, **known, **({"extra_params": rest} if rest else {})}
-
-
-def _json(value: Any) -> str:
-    return dump_json(value).decode()
 
 
 def _address() -> str:

@@ -1,4 +1,4 @@
-// What few prompts need beside prompt_reader.mjs: lists and objects, earlier turns of a
+// What only some prompts need beside prompt_reader.mjs: lists and objects, earlier turns of a
 // conversation, images and other media, passages, the steps of an agent, and demonstrations that
 // are chosen for each call.
 import { Buffer } from "node:buffer";
@@ -76,7 +76,7 @@ function fitObject(check, value, types, marked) {
   const unknown = Object.keys(value).filter((key) => !Object.hasOwn(keys, key));
   const none = unknown.length === Object.keys(value).length;
   if (unknown.length && (rest === false || (rest === null && none))) {
-    throw new Error(`${shown(value)} has other keys than ${Object.keys(keys)}`);
+    throw new Error(`${shown(value)} has keys other than ${Object.keys(keys)}`);
   }
   const given = { ...check.defaults, ...value };
   const lacking = check.needs.filter((key) => !Object.hasOwn(given, key));
@@ -451,7 +451,7 @@ export function wordsIn(text) {
 }
 
 function fold(text) {
-  // Case is folded through the upper case, as "SS" for the sharp s; not so the dotless i.
+  // Case is folded through the upper case (the sharp s as "SS"); the dotless i stays as it is.
   const lower = text.replace(/[^\u0131]+/gu, (part) => part.toUpperCase().toLowerCase());
   const cherokee = (letter, less) => String.fromCodePoint(letter.codePointAt(0) - less);
   return lower

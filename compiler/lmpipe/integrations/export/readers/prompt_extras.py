@@ -1,4 +1,4 @@
-"""What few prompts need beside `prompt_reader.py`; needs nothing but Python 3.9.
+"""What only some prompts need beside `prompt_reader.py`; needs nothing but Python 3.9.
 
 Lists and objects, earlier turns of a conversation, images and other media, passages, the steps of
 an agent, and demonstrations that are chosen for each call.
@@ -14,8 +14,7 @@ import unicodedata
 from typing import Any
 
 READER: Any = importlib.import_module(f"{__package__ or ''}.prompt_reader".lstrip("."))
-NAMES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
-NAMES.update(dict="object", NoneType="null")
+KINDS: Any = {**READER.KINDS, dict: "object"}
 SIZED = ("string", "array", "object")
 # What stands for a medium in a text: in its own place, or named there and shown below.
 PLACED, NAMED, END = "\ufdd0", "\ufdd2", "\ufdd1"
@@ -34,7 +33,7 @@ def _fit(check: Any, value: Any, types: Any) -> Any:
         check = types[check["ref"]]
     if "any" in check:
         return _only(check["any"], value, types)
-    found = NAMES.get(type(value).__name__, "array")
+    found = KINDS.get(type(value), "array")
     kind = check.get("is", found)
     size = value if found in ("integer", "number") else len(value) if found in SIZED else 0
     if (
@@ -61,7 +60,7 @@ def _fit_object(check: Any, value: Any, types: Any) -> Any:
     more = {} if rest is None else {key: item for key, item in value.items() if key not in keys}
     unknown = value.keys() - keys.keys()
     if unknown and (rest is False or (rest is None and unknown == value.keys())):
-        raise ValueError(f"{value!r:.99} has other keys than {', '.join(keys)}")
+        raise ValueError(f"{value!r:.99} has keys other than {', '.join(keys)}")
     given = {**check["defaults"], **value}
     if lacking := [key for key in check["needs"] if key not in given]:
         raise ValueError(f"{value!r:.99} lacks {', '.join(lacking)}")

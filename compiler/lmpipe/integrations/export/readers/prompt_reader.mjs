@@ -13,7 +13,7 @@ const AROUND = /^[ \t\r\n.,;:!"'`*()[\]\u201c\u201d\u2018\u2019]+|[ \t\r\n.,;:!"
 const start = (text) => text.replace(new RegExp(`^${BLANK}+`, "u"), "");
 const strip = (text) => start(text).replace(new RegExp(`${BLANK}+$`, "u"), "");
 
-/** Write a JSON value on one line; a `Number` object is a fraction, also if it is whole. */
+/** Write a JSON value on one line; a `Number` object is a fraction, even if it is whole. */
 export function dump(value) {
   if (value instanceof Number) {
     const [number, size] = [value.valueOf(), Math.abs(value)];
