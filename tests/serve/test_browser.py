@@ -117,7 +117,7 @@ def test_a_server_with_keys_is_asked_with_one(browser: Browser) -> None:
 
 
 def test_wrong_inputs_show_the_problem(browser: Browser, url: str) -> None:
-    page = browser.new_page()  # the console tells of the status, which is none of our errors
+    page = browser.new_page()  # the console reports the status, which is not an error of the page
     page.goto(f"{url}/docs")
     card = program(page, "route")
     card.get_by_label("Try it").fill('{"mesage": "?"}')

@@ -89,7 +89,7 @@ def _wanted(body: Any) -> dict[str, float]:
                 if isinstance(share, int | float) and not isinstance(share, bool) and share > 0:
                     found[run] = float(share)
     if not found or not isinstance(listed, list) or len(found) < len(listed):
-        detail = "is no list of different runs, each with a share above 0"
+        detail = "is not a list of different runs, each with a share above 0"
         problem = FieldProblem(_RUNS, detail, _FORM)
         raise Refused(
             Problem(422, "invalid-inputs", "expected the runs to serve", _FORM, [problem])

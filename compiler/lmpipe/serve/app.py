@@ -139,7 +139,7 @@ def make_app(
 
     Raises:
         ConfigError: if there are no programs, or the mcp package is missing.
-        CallError: if one is no program.
+        CallError: if one is not a program.
     """
     if not programs:
         raise ConfigError("make_app needs a program or more, by the names in URLs")

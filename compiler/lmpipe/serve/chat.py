@@ -251,7 +251,7 @@ def _ignored(body: Mapping[str, Any]) -> list[str]:
         asked.discard("modalities")
     for name in sorted(asked & _REFUSED):
         raise _refused(
-            name, "is nothing that a program takes", "leave it out: the program decides by itself"
+            name, "is not something that a program takes", "leave it out: the program decides by itself"
         )
     ignored = sorted(asked - _READ - _REFUSED)
     # They stand in a header, which cannot hold any text.

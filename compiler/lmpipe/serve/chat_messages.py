@@ -68,7 +68,7 @@ def read_messages(interface: Interface, messages: object) -> Asked:
 def content_of(interface: Interface, outputs: Mapping[str, Any]) -> tuple[str, str]:
     """Return the text of the answer, and the reasoning before it.
 
-    One output is its text, or its JSON if it is no text; several are a JSON object.
+    One output is its text, or its JSON if it is not text; several are a JSON object.
     """
     reasoning = outputs.get(REASONING, "")
     if interface.answer is not None:
@@ -119,7 +119,7 @@ def _pictures(interface: Interface, urls: Sequence[str]) -> dict[str, Any]:
 
 def _listed(messages: object) -> Sequence[Any]:
     if not isinstance(messages, list) or not messages:
-        raise _refused("is no list of one message or more", "send the messages of the chat")
+        raise _refused("is not a list of one message or more", "send the messages of the chat")
     return messages
 
 

@@ -124,7 +124,7 @@ class Interface:
                 mode="serialization", ref_template=references
             )
         except pydantic.errors.PydanticUserError:
-            schema = {}  # of a type that has none
+            schema = {}  # the type has none
         definitions = schema.pop("$defs", {})
         if schema.get("type") == "object" or "$ref" in schema:
             return Schema(schema, definitions)
@@ -155,7 +155,7 @@ class Interface:
 
 
 def _about(program: Module) -> str:
-    """Say what a program does: as it is declared, because what it learned is nobody's business."""
+    """Say what a program does: as it is declared, because what it learned is not for clients."""
     if (signature := declared_signature(program)) is not None:
         return spec_of(signature).instruction
     declared = declared_program(program)

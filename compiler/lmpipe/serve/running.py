@@ -41,7 +41,7 @@ class RunLimits:
         """Return the limits that a request asks for, within those of the server.
 
         Raises:
-            Refused: if a header has no number above 0.
+            Refused: if a header is not a number above 0.
         """
         seconds = _number(headers, TIMEOUT_HEADER, float)
         calls = _number(headers, CALLS_HEADER, int)
