@@ -70,11 +70,7 @@ def rows_of(body: object, most: int) -> list[Any]:
         problem = FieldProblem(
             _ROWS, "is not a list of one row or more", 'send {"rows": [{…}, {…}]}, each with inputs'
         )
-        raise Refused(
-            Problem(
-                422, "invalid-inputs", "expected the rows of a batch", problem.remedy, [problem]
-            )
-        )
+        raise problem.refusal(422, "invalid-inputs", "expected the rows of a batch")
     if len(rows) > most:
         raise Refused(
             Problem(

@@ -251,7 +251,9 @@ def _ignored(body: Mapping[str, Any]) -> list[str]:
         asked.discard("modalities")
     for name in sorted(asked & _REFUSED):
         raise _refused(
-            name, "is not something that a program takes", "leave it out: the program decides by itself"
+            name,
+            "is not something that a program takes",
+            "leave it out: the program decides by itself",
         )
     ignored = sorted(asked - _READ - _REFUSED)
     # They stand in a header, which cannot hold any text.
@@ -269,6 +271,4 @@ def _usage(answer: Answer) -> dict[str, Any]:
 
 def _refused(field: str, detail: str, remedy: str) -> Refused:
     problem = FieldProblem(field, detail, remedy)
-    return Refused(
-        Problem(400, "invalid-parameter", f"the parameter {field} {detail}", remedy, [problem])
-    )
+    return problem.refusal(400, "invalid-parameter", f"the parameter {field} {detail}")

@@ -10,7 +10,7 @@ import orjson
 
 from lmpipe.foundation.exact_json import dump_json, load_json
 from lmpipe.serve.interface import RESULT, Interface
-from lmpipe.serve.problems import FieldProblem, Problem, Refused
+from lmpipe.serve.problems import FieldProblem, Refused
 from lmpipe.signatures.field_types.history import ROLES
 from lmpipe.signatures.field_types.media import Image
 from lmpipe.signatures.signature import REASONING
@@ -161,4 +161,4 @@ def _parts(number: int, parts: Sequence[Any]) -> tuple[str, list[str]]:
 
 def _refused(detail: str, remedy: str) -> Refused:
     problem = FieldProblem(_MESSAGES, detail, remedy)
-    return Refused(Problem(400, "invalid-messages", f"the chat {detail}", remedy, [problem]))
+    return problem.refusal(400, "invalid-messages", f"the chat {detail}")

@@ -164,9 +164,7 @@ def _number(headers: Mapping[str, str], name: str, kind: type[float] | type[int]
     except ValueError:
         what = "a whole number above 0" if kind is int else "seconds above 0, such as 2.5"
         wrong = FieldProblem(name, f"is {shorten(text, 40)!r}", f"send {what}, or leave it out")
-        raise Refused(
-            Problem(400, "invalid-header", f"the header {name} is wrong", wrong.remedy, (wrong,))
-        ) from None
+        raise wrong.refusal(400, "invalid-header", f"the header {name} is wrong") from None
     return number
 
 
