@@ -27,6 +27,7 @@ from lmpipe.serve.options import ServeOptions
 from lmpipe.serve.requests import json_response
 from lmpipe.serve.run_source import RunSource
 from lmpipe.serve.running import Slots
+from lmpipe.serve.service import Service
 from lmpipe.serve.watch import Watch
 
 if TYPE_CHECKING:
@@ -62,14 +63,13 @@ class ServeApp:
         self.slots = Slots(self.options.concurrency)
         self.ready = True
         self._access_log = access_log
-        self._errors = ErrorLog(programs, self.options)
+        errors = ErrorLog(programs, self.options)
+        self._service = Service(programs, self.options, self.slots, errors)
         self._sources = sources or {}
-        self.watch = Watch(programs, self._sources, self._errors)
+        self.watch = Watch(programs, self._sources, errors)
         self._tools = self._make_tools() if mcp else None
         router = Router(self._routes(), lifespan=self._lifespan)
-        self._gate = Gate(
-            router, self.options, self._errors, access_log, stopping=lambda: not self.ready
-        )
+        self._gate = Gate(router, self.options, errors, access_log, stopping=lambda: not self.ready)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -77,8 +77,7 @@ class ServeApp:
         await self._gate(scope, receive, send)
 
     def _routes(self) -> Sequence[BaseRoute]:
-        programs = ProgramEndpoints(self.programs, self.options, self.slots, self._errors)
-        chat = ChatEndpoints(self.programs, self.options, self.slots, self._errors)
+        programs, chat = ProgramEndpoints(self._service), ChatEndpoints(self._service)
         admin = AdminEndpoint(self.programs, self._sources, self.options)
         openapi = OpenAPI(self.programs, self.options)
         tools = [] if self._tools is None else [Route("/mcp", self._tools.app)]
@@ -105,7 +104,7 @@ class ServeApp:
             raise ConfigError(
                 f"tools need the mcp package: pip install 'lmpipe[mcp]' ({error})"
             ) from error
-        return McpTools(self.programs, self.options, self.slots, self._errors)
+        return McpTools(self._service)
 
     @asynccontextmanager
     async def _lifespan(self, app: object) -> AsyncIterator[None]:
