@@ -119,8 +119,7 @@ class ServeApp:
 
     async def _ready(self, request: Request) -> Response:
         """Say whether the server wants requests."""
-        free = self.slots.limit - self.slots.taken
-        body = {"status": "ready" if self.ready else "stopping", "free": free}
+        body = {"status": "ready" if self.ready else "stopping", "free": self.slots.free}
         return json_response(body, status=200 if self.ready else 503)
 
 

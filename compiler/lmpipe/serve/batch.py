@@ -41,8 +41,7 @@ class Batch:
         Raises:
             Refused: if no slot is free.
         """
-        free = self.slots.limit - self.slots.taken
-        count = max(1, min(len(rows), free // 2))
+        count = max(1, min(len(rows), self.slots.free // 2))
         with self.slots.take(count):
             return await run_in_order(list(enumerate(rows)), count, run=self._row)
 

@@ -88,6 +88,11 @@ class Slots:
         self.limit = limit
         self.taken = 0
 
+    @property
+    def free(self) -> int:
+        """How many more runs may begin now."""
+        return self.limit - self.taken
+
     @contextmanager
     def take(self, count: int = 1) -> Iterator[None]:
         """Hold slots in a block.
@@ -95,7 +100,7 @@ class Slots:
         Raises:
             Refused: if they are not free; the client may send the request again.
         """
-        if self.taken + count > self.limit:
+        if count > self.free:
             raise Refused(
                 Problem(
                     429,
