@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -29,6 +31,21 @@ def route(request: Request) -> str:
     """Reply with the team that the message names, else `billing`."""
     asked = request.messages[-1].text
     return f"[[team]]\n{'shipping' if 'parcel' in asked else 'billing'}"
+
+
+class Held(lmpipe.Module):
+    """Runs until it is cancelled; other threads may wait for its begin and its end."""
+
+    def __init__(self) -> None:
+        self.begun, self.ended = threading.Event(), threading.Event()
+
+    async def forward(self, message: str) -> str:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.set()
+        return ""
 
 
 def served(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from helpers.browsers import chromium
 
 from lmpipe.report.page import write_report
 
@@ -24,16 +25,6 @@ pytestmark = pytest.mark.browser
 
 SAMPLE = Path(__file__).parents[2] / "runs" / "sample" / "tickets"
 WIDE, PHONE = 1200, 390
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 # Texts whose contrast with their background is below 4.5 to 1, as WCAG 2.2 level AA asks for.
 FAINT_TEXTS = """() => {
@@ -74,14 +65,8 @@ CUT_OFF = """() => [...document.querySelectorAll("main *:not(svg, svg *)")]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert chromium, "install Chromium (Debian: apt-get install chromium), or set CHROMIUM=PATH"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ Screenshots go to the folder that LMPIPE_SCREENSHOTS names, else to the test's o
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from helpers.browsers import chromium
 from helpers.http_servers import serving
 from helpers.run_copies import copy_run, open_run
 from helpers.served import app_of, served
@@ -21,20 +21,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 KEY = "a-key-of-a-client"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert chromium, "install Chromium (Debian: apt-get install chromium), or set CHROMIUM=PATH"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +110,7 @@ def test_a_server_with_keys_is_asked_with_one(browser: Browser) -> None:
 
 
 def test_wrong_inputs_show_the_problem(browser: Browser, url: str) -> None:
-    page = browser.new_page()  # the console tells of the status, which is none of our errors
+    page = browser.new_page()  # the console reports the status, which is not an error of the page
     page.goto(f"{url}/docs")
     card = program(page, "route")
     card.get_by_label("Try it").fill('{"mesage": "?"}')

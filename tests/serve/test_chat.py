@@ -196,7 +196,7 @@ def test_parameters_that_ask_for_nothing_are_taken(client: openai.OpenAI) -> Non
 @pytest.mark.parametrize(
     ("messages", "said"),
     [
-        ([], "is no list of one message"),
+        ([], "is not a list of one message"),
         ([{"role": "user"}], "no role and content at 0"),
         ([{"role": "tool", "content": "?"}], "the role 'tool' at 0"),
         ([{"role": "assistant", "content": "?"}], "ends without a message of the user"),

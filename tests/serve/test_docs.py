@@ -99,7 +99,8 @@ def test_the_options_in_the_text_exist() -> None:
 def test_every_kind_of_problem_is_in_the_table() -> None:
     folder = Path(problems.__file__).parent
     source = "\n".join(file.read_text() for file in folder.glob("*.py"))
-    kinds = set(re.findall(r'Problem\(\s*(?:\d{3}|error\.status_code),\s*"([a-z-]+)"', source))
+    stated = r'(?:Problem|refusal)\(\s*(?:\d{3}|error\.status_code),\s*"([a-z-]+)"'
+    kinds = set(re.findall(stated, source))
     told = set(re.findall(r"`([a-z-]+)`", PAGE.partition("| status | type | |")[2]))
     assert len(kinds) > 20
     assert kinds - told == set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import threading
@@ -10,9 +9,8 @@ import threading
 import httpx
 import pytest
 from helpers.http_servers import serving
-from helpers.served import app_of, served
+from helpers.served import Held, app_of, served
 
-import lmpipe
 from lmpipe.errors import ConfigError
 from lmpipe.serve import client_gone
 from lmpipe.serve.server import HttpServer
@@ -37,21 +35,6 @@ def test_its_address_is_that_on_this_machine(host: str, expected: str) -> None:
     server = HttpServer(app_of(), host=host)
     assert server.url == f"{expected}{server.port}"
     server.close()
-
-
-class Held(lmpipe.Module):
-    """Runs until it is cancelled."""
-
-    def __init__(self) -> None:
-        self.begun, self.ended = threading.Event(), threading.Event()
-
-    async def forward(self, message: str) -> str:
-        self.begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.ended.set()
-        return ""
 
 
 def test_a_second_stop_ends_what_still_runs() -> None:

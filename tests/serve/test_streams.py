@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from helpers.served import app_of, client_of, served
+from helpers.served import Held, app_of, client_of, served
 
 import lmpipe
 from lmpipe.lm.request import Reply, Request
@@ -86,25 +86,10 @@ async def test_wrong_inputs_are_refused_before_the_stream() -> None:
     assert answer.status_code == 422
 
 
-class Held(lmpipe.Module):
-    """Runs until it is cancelled, and says so."""
-
-    def __init__(self) -> None:
-        self.begun, self.ended = asyncio.Event(), asyncio.Event()
-
-    async def forward(self, text: str) -> str:
-        self.begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.ended.set()
-        return ""
-
-
 async def test_a_stream_takes_a_slot_until_it_ends_and_misses_deadlines() -> None:
     app = app_of(served(Held(), name="write"), concurrency=1, deadline=0.01)
     for _ in range(2):
-        events = await stream_of(app, {"text": "?"})
+        events = await stream_of(app, {"message": "?"})
         assert [kind for kind, _ in events] == ["error"]
         assert events[0][1]["type"] == "urn:lmpipe:problem:deadline"
     assert app.slots.taken == 0
@@ -137,8 +122,8 @@ async def test_a_client_that_goes_away_ends_the_run() -> None:
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/v1/programs/held", b'{"text": "?"}'),
-        ("/v1/programs/held/batch", b'{"rows": [{"text": "?"}]}'),
+        ("/v1/programs/held", b'{"message": "?"}'),
+        ("/v1/programs/held/batch", b'{"rows": [{"message": "?"}]}'),
         (
             "/v1/chat/completions",
             b'{"model": "held", "messages": [{"role": "user", "content": "?"}]}',
@@ -174,8 +159,8 @@ async def test_a_cancelled_request_is_not_taken_for_a_client_that_is_gone() -> N
     program = Held()
     app = app_of(served(program, name="write"))
     async with client_of(app) as client:
-        asking = asyncio.create_task(client.post("/v1/programs/write", json={"text": "?"}))
-        await program.begun.wait()
+        asking = asyncio.create_task(client.post("/v1/programs/write", json={"message": "?"}))
+        assert await asyncio.to_thread(program.begun.wait, 60)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -183,7 +168,7 @@ async def test_a_cancelled_request_is_not_taken_for_a_client_that_is_gone() -> N
 
 
 async def test_a_silent_run_is_told_to_go_on() -> None:
-    running = stream(served(Held(), name="write"), {"text": "?"}, RunLimits())
+    running = stream(served(Held(), name="write"), {"message": "?"}, RunLimits())
     events = with_heartbeats(running, 0.001)
     assert [await anext(events), await anext(events)] == [None, None]
     running.close()

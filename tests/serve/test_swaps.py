@@ -87,8 +87,8 @@ async def test_nobody_else_swaps_runs(folder: Path, headers: dict[str, str]) -> 
         ([{"run": "b", "share": 0}], 422, "a share above 0"),
         ([{"run": "b", "share": True}], 422, "a share above 0"),
         ([{"run": "a"}, {"run": "a"}], 422, "different runs"),
-        ([{"folder": "b"}], 422, "is no list"),
-        ([], 422, "is no list"),
+        ([{"folder": "b"}], 422, "is not a list"),
+        ([], 422, "is not a list"),
     ],
 )
 async def test_a_swap_that_cannot_be_leaves_what_is_served(

@@ -57,9 +57,7 @@ class AdminEndpoint:
             except InputError as error:
                 problem = FieldProblem(_RUNS, str(error), "name finished runs of this program")
                 detail = "the runs cannot be served; those from before still are"
-                raise Refused(
-                    Problem(409, "unfit-run", detail, problem.remedy, [problem])
-                ) from error
+                raise problem.refusal(409, "unfit-run", detail) from error
         described = swapped.describe()
         shares = ", ".join(f"{run['run']} ({run['share']:.0%})" for run in described)
         log.info("%s: an operator swapped in %s", name, shares)
@@ -89,9 +87,7 @@ def _wanted(body: Any) -> dict[str, float]:
                 if isinstance(share, int | float) and not isinstance(share, bool) and share > 0:
                     found[run] = float(share)
     if not found or not isinstance(listed, list) or len(found) < len(listed):
-        detail = "is no list of different runs, each with a share above 0"
+        detail = "is not a list of different runs, each with a share above 0"
         problem = FieldProblem(_RUNS, detail, _FORM)
-        raise Refused(
-            Problem(422, "invalid-inputs", "expected the runs to serve", _FORM, [problem])
-        )
+        raise problem.refusal(422, "invalid-inputs", "expected the runs to serve")
     return found

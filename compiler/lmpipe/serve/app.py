@@ -27,6 +27,7 @@ from lmpipe.serve.options import ServeOptions
 from lmpipe.serve.requests import json_response
 from lmpipe.serve.run_source import RunSource
 from lmpipe.serve.running import Slots
+from lmpipe.serve.service import Service
 from lmpipe.serve.watch import Watch
 
 if TYPE_CHECKING:
@@ -62,14 +63,13 @@ class ServeApp:
         self.slots = Slots(self.options.concurrency)
         self.ready = True
         self._access_log = access_log
-        self._errors = ErrorLog(programs, self.options)
+        errors = ErrorLog(programs, self.options)
+        self._service = Service(programs, self.options, self.slots, errors)
         self._sources = sources or {}
-        self.watch = Watch(programs, self._sources, self._errors)
+        self.watch = Watch(programs, self._sources, errors)
         self._tools = self._make_tools() if mcp else None
         router = Router(self._routes(), lifespan=self._lifespan)
-        self._gate = Gate(
-            router, self.options, self._errors, access_log, stopping=lambda: not self.ready
-        )
+        self._gate = Gate(router, self.options, errors, access_log, stopping=lambda: not self.ready)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -77,8 +77,7 @@ class ServeApp:
         await self._gate(scope, receive, send)
 
     def _routes(self) -> Sequence[BaseRoute]:
-        programs = ProgramEndpoints(self.programs, self.options, self.slots, self._errors)
-        chat = ChatEndpoints(self.programs, self.options, self.slots, self._errors)
+        programs, chat = ProgramEndpoints(self._service), ChatEndpoints(self._service)
         admin = AdminEndpoint(self.programs, self._sources, self.options)
         openapi = OpenAPI(self.programs, self.options)
         tools = [] if self._tools is None else [Route("/mcp", self._tools.app)]
@@ -105,7 +104,7 @@ class ServeApp:
             raise ConfigError(
                 f"tools need the mcp package: pip install 'lmpipe[mcp]' ({error})"
             ) from error
-        return McpTools(self.programs, self.options, self.slots, self._errors)
+        return McpTools(self._service)
 
     @asynccontextmanager
     async def _lifespan(self, app: object) -> AsyncIterator[None]:
@@ -120,8 +119,7 @@ class ServeApp:
 
     async def _ready(self, request: Request) -> Response:
         """Say whether the server wants requests."""
-        free = self.slots.limit - self.slots.taken
-        body = {"status": "ready" if self.ready else "stopping", "free": free}
+        body = {"status": "ready" if self.ready else "stopping", "free": self.slots.free}
         return json_response(body, status=200 if self.ready else 503)
 
 
@@ -139,7 +137,7 @@ def make_app(
 
     Raises:
         ConfigError: if there are no programs, or the mcp package is missing.
-        CallError: if one is no program.
+        CallError: if one is not a program.
     """
     if not programs:
         raise ConfigError("make_app needs a program or more, by the names in URLs")

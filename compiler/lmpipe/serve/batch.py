@@ -41,8 +41,7 @@ class Batch:
         Raises:
             Refused: if no slot is free.
         """
-        free = self.slots.limit - self.slots.taken
-        count = max(1, min(len(rows), free // 2))
+        count = max(1, min(len(rows), self.slots.free // 2))
         with self.slots.take(count):
             return await run_in_order(list(enumerate(rows)), count, run=self._row)
 
@@ -52,7 +51,7 @@ class Batch:
         served = self.wanted or self.deployment.choose(name)
         try:
             answer: Answer = await run(served, served.interface.read(row), self.limits)
-            # Written here, so that an output that is no JSON fails its own row.
+            # Written here, so that an output that is not JSON fails only its own row.
             outputs = json_fragment(served.interface.write(answer.result))
         except Exception as error:  # noqa: BLE001 - a program may raise anything
             return {"problem": self.errors.problem_of(error, name).to_json(name)}
@@ -63,18 +62,14 @@ def rows_of(body: object, most: int) -> list[Any]:
     """Return the rows of a batch's body.
 
     Raises:
-        Refused: if it is no object with rows, or has too many of them.
+        Refused: if it is not an object with rows, or has too many of them.
     """
     rows = body.get(_ROWS) if isinstance(body, Mapping) else None
     if not isinstance(rows, list) or not rows:
         problem = FieldProblem(
-            _ROWS, "is no list of one row or more", 'send {"rows": [{…}, {…}]}, each with inputs'
+            _ROWS, "is not a list of one row or more", 'send {"rows": [{…}, {…}]}, each with inputs'
         )
-        raise Refused(
-            Problem(
-                422, "invalid-inputs", "expected the rows of a batch", problem.remedy, [problem]
-            )
-        )
+        raise problem.refusal(422, "invalid-inputs", "expected the rows of a batch")
     if len(rows) > most:
         raise Refused(
             Problem(

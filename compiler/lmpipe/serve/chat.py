@@ -17,9 +17,7 @@ from lmpipe.modules.module import Predictor
 from lmpipe.modules.stream import Stream
 from lmpipe.serve.chat_messages import content_of, read_messages
 from lmpipe.serve.client_gone import while_connected
-from lmpipe.serve.deployment import Programs, ServedRun
-from lmpipe.serve.error_log import ErrorLog
-from lmpipe.serve.options import ServeOptions
+from lmpipe.serve.deployment import ServedRun
 from lmpipe.serve.problems import FieldProblem, Problem, Refused, openai_error
 from lmpipe.serve.requests import (
     UNIT_HEADER,
@@ -32,7 +30,8 @@ from lmpipe.serve.requests import (
     read_json,
     request_id,
 )
-from lmpipe.serve.running import Answer, RunLimits, Slots, run, stream
+from lmpipe.serve.running import Answer, run
+from lmpipe.serve.service import Service
 from lmpipe.serve.streaming import COMMENT, EventStream, server_event, with_heartbeats
 from lmpipe.signatures.signature import REASONING
 
@@ -98,17 +97,14 @@ class Completion:
 class ChatEndpoints:
     """Answers chats by programs."""
 
-    def __init__(
-        self, programs: Programs, options: ServeOptions, slots: Slots, errors: ErrorLog
-    ) -> None:
-        self._programs, self._options = programs, options
-        self._slots, self._errors = slots, errors
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     async def models(self, request: Request) -> Response:
         """List the programs as models."""
         data = [
             {"id": item.name, "object": "model", "created": 0, "owned_by": "lmpipe"}
-            for item in self._programs
+            for item in self._service.programs
         ]
         return json_response({"object": "list", "data": data})
 
@@ -119,7 +115,7 @@ class ChatEndpoints:
             raise _refused("model", "is missing", "send a JSON object with `model` and `messages`")
         ignored = _ignored(body)
         served = self._chosen(request, body)
-        limits = RunLimits.of(headers_of(request), self._options)
+        limits = self._service.limits(headers_of(request))
         asked = read_messages(served.interface, body.get("messages"))
         inputs = served.interface.read(asked.inputs)
         told = ", ".join([*ignored, *asked.ignored])
@@ -130,23 +126,21 @@ class ChatEndpoints:
         completion = Completion(name, served, int(time.time()), with_usage)
         if body.get("stream") is True:
             held = ExitStack()
-            held.enter_context(self._slots.take())
-            running = stream(served, inputs, limits)
-            held.callback(running.close)
+            running = held.enter_context(self._service.streaming(served, inputs, limits))
             chunks = self._chunks(completion, running, request_id(request))
             return EventStream(chunks, held, {**answer_headers(served), **headers})
-        with self._slots.take(), while_connected(request.receive):
+        with self._service.slots.take(), while_connected(request.receive):
             answer = await run(served, inputs, limits)
         headers |= answer_headers(served, answer)
         return json_response(completion.whole(answer), headers=headers)
 
     def _chosen(self, request: Request, body: Mapping[str, Any]) -> ServedRun:
         """Return the run that answers for the model, which is `<program>` or `<program>@<run>`."""
-        model = body.get("model")
+        model, programs = body.get("model"), self._service.programs
         if not isinstance(model, str):
-            raise _refused("model", "is missing", f"name one of {', '.join(self._programs.names)}")
+            raise _refused("model", "is missing", f"name one of {', '.join(programs.names)}")
         name, _, wanted = model.partition("@")
-        deployment = find_deployment(self._programs, name)
+        deployment = find_deployment(programs, name)
         if wanted:
             found = deployment.find(wanted)
             if found is None:
@@ -180,7 +174,7 @@ class ChatEndpoints:
                 yield completion.last(answer)
             yield b"data: [DONE]\n\n"
         except Exception as error:  # noqa: BLE001 - a program may raise anything
-            problem = self._errors.problem_of(error, name)
+            problem = self._service.errors.problem_of(error, name)
             yield server_event("", {"error": openai_error(problem)})
 
 
@@ -251,7 +245,9 @@ def _ignored(body: Mapping[str, Any]) -> list[str]:
         asked.discard("modalities")
     for name in sorted(asked & _REFUSED):
         raise _refused(
-            name, "is nothing that a program takes", "leave it out: the program decides by itself"
+            name,
+            "is not something that a program takes",
+            "leave it out: the program decides by itself",
         )
     ignored = sorted(asked - _READ - _REFUSED)
     # They stand in a header, which cannot hold any text.
@@ -269,6 +265,4 @@ def _usage(answer: Answer) -> dict[str, Any]:
 
 def _refused(field: str, detail: str, remedy: str) -> Refused:
     problem = FieldProblem(field, detail, remedy)
-    return Refused(
-        Problem(400, "invalid-parameter", f"the parameter {field} {detail}", remedy, [problem])
-    )
+    return problem.refusal(400, "invalid-parameter", f"the parameter {field} {detail}")

@@ -10,7 +10,7 @@ import orjson
 
 from lmpipe.foundation.exact_json import dump_json, load_json
 from lmpipe.serve.interface import RESULT, Interface
-from lmpipe.serve.problems import FieldProblem, Problem, Refused
+from lmpipe.serve.problems import FieldProblem, Refused
 from lmpipe.signatures.field_types.history import ROLES
 from lmpipe.signatures.field_types.media import Image
 from lmpipe.signatures.signature import REASONING
@@ -68,7 +68,7 @@ def read_messages(interface: Interface, messages: object) -> Asked:
 def content_of(interface: Interface, outputs: Mapping[str, Any]) -> tuple[str, str]:
     """Return the text of the answer, and the reasoning before it.
 
-    One output is its text, or its JSON if it is no text; several are a JSON object.
+    One output is its text, or its JSON if it is not text; several are a JSON object.
     """
     reasoning = outputs.get(REASONING, "")
     if interface.answer is not None:
@@ -119,7 +119,7 @@ def _pictures(interface: Interface, urls: Sequence[str]) -> dict[str, Any]:
 
 def _listed(messages: object) -> Sequence[Any]:
     if not isinstance(messages, list) or not messages:
-        raise _refused("is no list of one message or more", "send the messages of the chat")
+        raise _refused("is not a list of one message or more", "send the messages of the chat")
     return messages
 
 
@@ -161,4 +161,4 @@ def _parts(number: int, parts: Sequence[Any]) -> tuple[str, list[str]]:
 
 def _refused(detail: str, remedy: str) -> Refused:
     problem = FieldProblem(_MESSAGES, detail, remedy)
-    return Refused(Problem(400, "invalid-messages", f"the chat {detail}", remedy, [problem]))
+    return problem.refusal(400, "invalid-messages", f"the chat {detail}")

@@ -10,9 +10,7 @@ from starlette.responses import Response
 
 from lmpipe.serve.batch import Batch, rows_of
 from lmpipe.serve.client_gone import while_connected
-from lmpipe.serve.deployment import Programs, ServedRun
-from lmpipe.serve.error_log import ErrorLog
-from lmpipe.serve.options import ServeOptions
+from lmpipe.serve.deployment import ServedRun
 from lmpipe.serve.requests import (
     RUN_HEADER,
     UNIT_HEADER,
@@ -24,28 +22,26 @@ from lmpipe.serve.requests import (
     read_json,
     request_id,
 )
-from lmpipe.serve.running import RunLimits, Slots, run, stream
+from lmpipe.serve.running import RunLimits, run
+from lmpipe.serve.service import Service
 from lmpipe.serve.streaming import EventStream, program_events
 
 
 class ProgramEndpoints:
     """Answers requests for programs."""
 
-    def __init__(
-        self, programs: Programs, options: ServeOptions, slots: Slots, errors: ErrorLog
-    ) -> None:
-        self._programs, self._options = programs, options
-        self._slots, self._errors = slots, errors
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     async def answer(self, request: Request) -> Response:
         """Run a program once; stream its outputs to a client that accepts events."""
-        deployment = find_deployment(self._programs, request.path_params["name"])
+        deployment = find_deployment(self._service.programs, request.path_params["name"])
         served = choose_run(deployment, request)
-        limits = RunLimits.of(headers_of(request), self._options)
+        limits = self._service.limits(headers_of(request))
         inputs = served.interface.read(await read_json(request))
         if "text/event-stream" in headers_of(request).get("accept", ""):
             return self._streamed(request, served, inputs, limits)
-        with self._slots.take(), while_connected(request.receive):
+        with self._service.slots.take(), while_connected(request.receive):
             answer = await run(served, inputs, limits)
         headers = answer_headers(served, answer)
         return json_response(served.interface.write(answer.result), headers=headers)
@@ -54,23 +50,22 @@ class ProgramEndpoints:
         self, request: Request, served: ServedRun, inputs: dict[str, Any], limits: RunLimits
     ) -> Response:
         held = ExitStack()
-        held.enter_context(self._slots.take())
-        running = stream(served, inputs, limits)
-        held.callback(running.close)
+        running = held.enter_context(self._service.streaming(served, inputs, limits))
         everything = request.query_params.get("events") == "all"
         events = program_events(
-            served, running, self._errors, request_id(request), everything=everything
+            served, running, self._service.errors, request_id(request), everything=everything
         )
         return EventStream(events, held, answer_headers(served))
 
     async def batch(self, request: Request) -> Response:
         """Run a program on many rows."""
-        deployment = find_deployment(self._programs, request.path_params["name"])
-        limits = RunLimits.of(headers_of(request), self._options)
+        service = self._service
+        deployment = find_deployment(service.programs, request.path_params["name"])
+        limits = service.limits(headers_of(request))
         wanted = choose_run(deployment, request) if RUN_HEADER in headers_of(request) else None
         unit = headers_of(request).get(UNIT_HEADER) or request_id(request)
-        batch = Batch(deployment, wanted, unit, limits, self._slots, self._errors)
-        rows = rows_of(await read_json(request), self._options.max_batch)
+        batch = Batch(deployment, wanted, unit, limits, service.slots, service.errors)
+        rows = rows_of(await read_json(request), service.options.max_batch)
         with while_connected(request.receive):
             results = await batch.answer(rows)
         return json_response({"results": results})
@@ -79,13 +74,13 @@ class ProgramEndpoints:
         """List the programs."""
         listed = [
             {"name": item.name, "about": item.interface.about, "runs": item.describe()}
-            for item in self._programs
+            for item in self._service.programs
         ]
         return json_response({"programs": listed})
 
     async def describe(self, request: Request) -> Response:
         """Describe one program: its runs, and the schemas of its inputs and outputs."""
-        item = find_deployment(self._programs, request.path_params["name"])
+        item = find_deployment(self._service.programs, request.path_params["name"])
         interface = item.interface
         return json_response(
             {

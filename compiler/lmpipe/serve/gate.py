@@ -139,7 +139,7 @@ class _Passage:
             told["error"] = openai_error(problem)
         body = dump_json(told)
         headers = {"content-length": str(len(body)), **problem.headers()}
-        if run := self._scope["state"].get(RUN):  # whose failure it is
+        if run := self._scope["state"].get(RUN):  # the run that failed
             headers[RUN_HEADER] = header_of_run(run)
         sent = [(name.encode(), value.encode()) for name, value in headers.items()]
         sent.append((b"content-type", _PROBLEM))

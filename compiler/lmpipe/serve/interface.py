@@ -17,8 +17,7 @@ from lmpipe.modules.declared_fields import declared_inputs, declared_result
 from lmpipe.modules.module import Module
 from lmpipe.serve.problems import FieldProblem, Problem, Refused, escaped, invalid_inputs
 from lmpipe.signatures.signature import REASONING, Signature, result_to_json, spec_of
-from lmpipe.signatures.signature_spec import FieldSpec, first_line, type_name
-from lmpipe.signatures.type_schema import schema_generator, without_marks
+from lmpipe.signatures.signature_spec import DIRECTION, FieldSpec, first_line, schemas_of, type_name
 
 _LONGEST_SHOWN = 100  # characters of a wrong value
 _MOST_SHOWN = 20  # problems of one input
@@ -124,7 +123,7 @@ class Interface:
                 mode="serialization", ref_template=references
             )
         except pydantic.errors.PydanticUserError:
-            schema = {}  # of a type that has none
+            schema = {}  # the type has none
         definitions = schema.pop("$defs", {})
         if schema.get("type") == "object" or "$ref" in schema:
             return Schema(schema, definitions)
@@ -155,7 +154,7 @@ class Interface:
 
 
 def _about(program: Module) -> str:
-    """Say what a program does: as it is declared, because what it learned is nobody's business."""
+    """Say what a program does: as it is declared, because what it learned is not for clients."""
     if (signature := declared_signature(program)) is not None:
         return spec_of(signature).instruction
     declared = declared_program(program)
@@ -197,13 +196,8 @@ def _pointer(value: object, location: Sequence[int | str], *, missing: bool) -> 
 
 
 def _object_schema(fields: Mapping[str, FieldSpec], required: list[str], references: str) -> Schema:
-    # Made together, because two types of the same name need two definitions.
     try:
-        schemas, shared = pydantic.TypeAdapter.json_schemas(
-            ((name, "validation", field.type_adapter) for name, field in fields.items()),
-            ref_template=references,
-            schema_generator=schema_generator(),
-        )
+        schemas, definitions = schemas_of(fields.values(), references)
     except pydantic.errors.PydanticUserError as error:
         kinds = ", ".join(
             f"{name}: {type_name(field.annotation)}" for name, field in fields.items()
@@ -212,10 +206,9 @@ def _object_schema(fields: Mapping[str, FieldSpec], required: list[str], referen
             f"one of {kinds} has no JSON schema, so that no client can send or read it "
             f"({first_line(error)}): annotate it with a type of pydantic or the standard library"
         ) from error
-    schemas, shared = without_marks(schemas), without_marks(shared)
     properties = {}
     for name, field in fields.items():
-        schema = {key: item for key, item in schemas[name, "validation"].items() if key != "lmpipe"}
+        schema = {key: item for key, item in schemas[name].items() if key != DIRECTION}
         properties[name] = {**schema, **({"description": field.desc} if field.desc else {})}
     schema = {
         "type": "object",
@@ -223,4 +216,4 @@ def _object_schema(fields: Mapping[str, FieldSpec], required: list[str], referen
         "required": required,
         "additionalProperties": False,
     }
-    return Schema(schema, shared.get("$defs", {}))
+    return Schema(schema, definitions)

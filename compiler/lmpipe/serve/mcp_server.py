@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
-from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from typing import Any
 
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp
 
 from lmpipe.serve.chat_messages import content_of
 from lmpipe.serve.client_gone import while_connected
-from lmpipe.serve.deployment import Deployment, Programs
-from lmpipe.serve.error_log import ErrorLog
-from lmpipe.serve.options import ServeOptions
+from lmpipe.serve.deployment import Deployment
 from lmpipe.serve.problems import Problem
-from lmpipe.serve.requests import REQUEST_ID, UNIT_HEADER, find_deployment
-from lmpipe.serve.running import RunLimits, Slots, run
+from lmpipe.serve.requests import UNIT_HEADER, find_deployment, headers_of, request_id
+from lmpipe.serve.running import run
+from lmpipe.serve.service import Service
 
 
 class McpTools:
@@ -31,11 +28,8 @@ class McpTools:
         app: answers the requests.
     """
 
-    def __init__(
-        self, programs: Programs, options: ServeOptions, slots: Slots, errors: ErrorLog
-    ) -> None:
-        self._programs, self._options = programs, options
-        self._slots, self._errors = slots, errors
+    def __init__(self, service: Service) -> None:
+        self._service = service
         server: Any = Server(
             "lmpipe",
             version=version("lmpipe"),
@@ -47,38 +41,33 @@ class McpTools:
             server,
             stateless=True,
             json_response=True,
-            max_request_body_size=options.max_body,
+            max_request_body_size=service.options.max_body,
         )
         self.app: ASGIApp = StreamableHTTPASGIApp(self.sessions)
 
     async def _list(self, context: Any, params: Any) -> ListToolsResult:
-        return ListToolsResult(tools=[_tool(item) for item in self._programs])
+        return ListToolsResult(tools=[_tool(item) for item in self._service.programs])
 
     async def _call(self, context: Any, params: Any) -> CallToolResult:
-        headers = context.request.headers if context.request is not None else {}
-        state = context.request.state if context.request is not None else None
-        name = getattr(state, REQUEST_ID, None) or secrets.token_hex(8)
+        request: Request = context.request  # over HTTP there always is one
+        headers, name = headers_of(request), request_id(request)
         about = {"lmpipe/request": name}
         try:
-            deployment = find_deployment(self._programs, params.name)
+            deployment = find_deployment(self._service.programs, params.name)
             served = deployment.choose(headers.get(UNIT_HEADER) or name)
             about["lmpipe/run"] = served.run
-            limits = RunLimits.of(headers, self._options)
+            limits = self._service.limits(headers)
             inputs = served.interface.read(params.arguments or {})
-            with self._slots.take(), _connected(context.request):
+            with self._service.slots.take(), while_connected(request.receive):
                 answer = await run(served, inputs, limits)
             outputs = served.interface.write(answer.result)
         except ClientDisconnect:
             return CallToolResult(content=[], is_error=True)  # nobody is there to be told
         except Exception as error:  # noqa: BLE001 - a program may raise anything
-            problem = self._errors.problem_of(error, name)
+            problem = self._service.errors.problem_of(error, name)
             return CallToolResult(content=[_text(_told(problem))], is_error=True, _meta=about)
         text, _ = content_of(served.interface, outputs)
         return CallToolResult(content=[_text(text)], structured_content=outputs, _meta=about)
-
-
-def _connected(request: Any) -> AbstractContextManager[None]:
-    return nullcontext() if request is None else while_connected(request.receive)
 
 
 def _tool(deployment: Deployment) -> Tool:

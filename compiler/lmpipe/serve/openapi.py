@@ -78,11 +78,11 @@ class OpenAPI:
     async def document(self, request: Request) -> Response:
         """Answer with the document."""
         if self._made is None or self._made[0] != self._programs.version:
-            self._made = self._programs.version, openapi_document(self._programs, self._options)
+            self._made = self._programs.version, _document_of(self._programs, self._options)
         return json_response(self._made[1])
 
 
-def openapi_document(programs: Programs, options: ServeOptions) -> dict[str, Any]:
+def _document_of(programs: Programs, options: ServeOptions) -> dict[str, Any]:
     """Return the OpenAPI document of programs."""
     schemas: dict[str, Any] = {"Problem": _PROBLEM_SCHEMA}
     paths: dict[str, Any] = {}

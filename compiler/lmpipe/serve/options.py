@@ -54,14 +54,14 @@ class ServeOptions:
 
     def admits(self, key: str) -> bool:
         """Whether a client with this key may send requests."""
-        return not self.keys or is_one_of(key, (*self.keys, *self.admin_keys))
+        return not self.keys or _is_one_of(key, (*self.keys, *self.admin_keys))
 
     def administers(self, key: str) -> bool:
         """Whether a client with this key may swap runs."""
-        return is_one_of(key, self.admin_keys)
+        return _is_one_of(key, self.admin_keys)
 
 
-def is_one_of(key: str, keys: Sequence[str]) -> bool:
+def _is_one_of(key: str, keys: Sequence[str]) -> bool:
     """Whether a key is one of these; takes the same time whichever it is, and however close."""
     given = key.encode(errors="replace")
     same = [hmac.compare_digest(given, item.encode()) for item in keys]

@@ -50,6 +50,10 @@ class FieldProblem:
             "remedy": self.remedy,
         }
 
+    def refusal(self, status: int, kind: str, detail: str) -> Refused:
+        """Return the refusal of a request for this reason alone."""
+        return Refused(Problem(status, kind, detail, self.remedy, [self]))
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

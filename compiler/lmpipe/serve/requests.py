@@ -95,15 +95,8 @@ def choose_run(deployment: Deployment, request: Request) -> ServedRun:
         runs = ", ".join(run.run for run in deployment.runs)
         remedy = f"send one of {runs}, or leave it out"
         wrong = FieldProblem(RUN_HEADER, f"is {wanted[:100]!r}", remedy)
-        raise Refused(
-            Problem(
-                409,
-                "no-such-run",
-                f"this run does not answer for {deployment.name} now",
-                remedy,
-                (wrong,),
-            )
-        )
+        detail = f"this run does not answer for {deployment.name} now"
+        raise wrong.refusal(409, "no-such-run", detail)
     return note_run(request, found)
 
 

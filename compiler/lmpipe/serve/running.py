@@ -41,7 +41,7 @@ class RunLimits:
         """Return the limits that a request asks for, within those of the server.
 
         Raises:
-            Refused: if a header has no number above 0.
+            Refused: if a header is not a number above 0.
         """
         seconds = _number(headers, TIMEOUT_HEADER, float)
         calls = _number(headers, CALLS_HEADER, int)
@@ -88,6 +88,11 @@ class Slots:
         self.limit = limit
         self.taken = 0
 
+    @property
+    def free(self) -> int:
+        """How many more runs may begin now."""
+        return self.limit - self.taken
+
     @contextmanager
     def take(self, count: int = 1) -> Iterator[None]:
         """Hold slots in a block.
@@ -95,7 +100,7 @@ class Slots:
         Raises:
             Refused: if they are not free; the client may send the request again.
         """
-        if self.taken + count > self.limit:
+        if count > self.free:
             raise Refused(
                 Problem(
                     429,
@@ -164,9 +169,7 @@ def _number(headers: Mapping[str, str], name: str, kind: type[float] | type[int]
     except ValueError:
         what = "a whole number above 0" if kind is int else "seconds above 0, such as 2.5"
         wrong = FieldProblem(name, f"is {shorten(text, 40)!r}", f"send {what}, or leave it out")
-        raise Refused(
-            Problem(400, "invalid-header", f"the header {name} is wrong", wrong.remedy, (wrong,))
-        ) from None
+        raise wrong.refusal(400, "invalid-header", f"the header {name} is wrong") from None
     return number
 
 

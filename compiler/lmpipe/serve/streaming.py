@@ -20,7 +20,7 @@ from lmpipe.serve.deployment import ServedRun
 from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.running import Answer
 
-HEARTBEAT = 10.0  # seconds without an event; proxies close silent connections
+_HEARTBEAT = 10.0  # seconds without an event; proxies close silent connections
 COMMENT = b": still running\n\n"
 
 
@@ -76,7 +76,7 @@ async def program_events(
             if event is None:
                 yield COMMENT
             elif everything or isinstance(event, Partial):
-                yield server_event(event.kind.replace(" ", "-"), event_json(event))
+                yield server_event(event.kind.replace(" ", "-"), _event_json(event))
         answer = await stream.aresult()
         outputs = served.interface.write(answer.result)
         result = {"outputs": outputs, "run": served.run, **answer.usage()}
@@ -86,7 +86,7 @@ async def program_events(
 
 
 async def with_heartbeats(
-    stream: Stream[Answer], seconds: float = HEARTBEAT
+    stream: Stream[Answer], seconds: float = _HEARTBEAT
 ) -> AsyncGenerator[StreamEvent | None, None]:
     """Yield what happens in a run, and None whenever nothing has happened for a while."""
     events = stream.events()
@@ -105,7 +105,7 @@ async def with_heartbeats(
             yield event
 
 
-def event_json(event: StreamEvent) -> dict[str, Any]:
+def _event_json(event: StreamEvent) -> dict[str, Any]:
     """Return an event as JSON.
 
     Of text that grows there is only what is new, and at which character it begins. Why an LM is

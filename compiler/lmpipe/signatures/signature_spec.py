@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any
@@ -278,22 +278,14 @@ class SignatureSpec:
     @cached_property
     def output_schema(self) -> dict[str, Any]:
         """The JSON schema of an object with all outputs."""
-        # Made together, because two types of the same name need two definitions.
-        schemas, shared = pydantic.TypeAdapter.json_schemas(
-            ((field.name, "validation", field.type_adapter) for field in self.outputs),
-            schema_generator=schema_generator(),
-        )
-        schemas, shared = without_marks(schemas), without_marks(shared)
-        properties = {
-            field.name: _without_notes(schemas[field.name, "validation"]) for field in self.outputs
-        }
+        schemas, definitions = schemas_of(self.outputs)
+        properties = {name: _without_notes(schema) for name, schema in schemas.items()}
         schema = {
             "type": "object",
             "properties": properties,
             "required": list(properties),
             "additionalProperties": False,
         }
-        definitions = shared.get("$defs")
         return {**schema, "$defs": definitions} if definitions else schema
 
     @cached_property
@@ -376,6 +368,22 @@ _MODULE_OR_TEXT = re.compile(
 
 def _without_notes(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {key: item for key, item in schema.items() if key not in (DIRECTION, "description")}
+
+
+def schemas_of(
+    fields: Collection[FieldSpec], references: str = "#/$defs/{model}"
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the JSON schemas of fields by name, and the definitions that they refer to.
+
+    They are made together, because two types of the same name need two definitions.
+    """
+    schemas, shared = pydantic.TypeAdapter.json_schemas(
+        ((field.name, "validation", field.type_adapter) for field in fields),
+        ref_template=references,
+        schema_generator=schema_generator(),
+    )
+    found = {field.name: without_marks(schemas[field.name, "validation"]) for field in fields}
+    return found, without_marks(shared).get("$defs", {})
 
 
 def first_line(error: Exception) -> str:
