@@ -125,6 +125,8 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	cd compiler/lmpipe/cli/project_template && $(abspath $(BIN))/mypy --strict \
+		--explicit-package-bases --cache-dir $(abspath .mypy_cache)/project programs metrics tests
 	$(BIN)/pyright
 
 imports: $(VENV)/.dev
