@@ -196,8 +196,8 @@ class Stream(PieceStream[Any, R_co]):
 
     The run starts when the stream is made. Iterate over it with `for` or `async for` to get
     `Partial`s from every predictor, or over `events()` to hear also what the LMs are doing; then
-    read `result`. `close()` cancels the run, and so does leaving a `with` block. `program.stream(…)`
-    makes one.
+    read `result`. `close()` cancels the run, and so does leaving a `with` block.
+    `program.stream(…)` makes one.
 
     Args:
         run: starts the run.
