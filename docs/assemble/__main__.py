@@ -25,7 +25,7 @@ def main(command: str) -> int:
         return _tell([str(error)])
     if command == "serve":
         return _serve()
-    return _build() or _tell(check_site(SITE, set(_navigation()), pages)) or _count(pages)
+    return _build() or _tell(check_site(SITE, set(navigation()), pages)) or _count(pages)
 
 
 _ZENSICAL = (sys.executable, "-m", "zensical")
@@ -44,7 +44,7 @@ def _build() -> int:
     return build.returncode or int(warned)
 
 
-def _navigation() -> Iterator[str]:
+def navigation() -> Iterator[str]:
     """Yield the pages that the navigation names."""
 
     def files(item: Any) -> Iterator[str]:
