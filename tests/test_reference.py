@@ -79,12 +79,10 @@ def documented(section: str) -> set[str]:
 
 
 def _constructor_of(value: Any) -> Any:
-    """Return a function, or the constructor that the code of a class declares."""
-    if not inspect.isclass(value):
+    """Return a function, or the constructor that a class declares itself."""
+    if not inspect.isclass(value) or dataclasses.is_dataclass(value):
         return value
-    made = vars(value).get("__post_init__") or getattr(value, "__init__", None)
-    generated = getattr(made, "__code__", None) is None or made.__code__.co_filename == "<string>"
-    return made if not generated or dataclasses.is_dataclass(value) else None
+    return vars(value).get("__init__")
 
 
 def parameters_of(value: Any) -> list[str]:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from assemble.gallery import gallery_pages, page_of, programs
+from assemble.measured import measured_page
 from assemble.paths import DOCS, PAGES, ROOT
 from assemble.reference import reference_pages
 
@@ -43,7 +44,7 @@ def assemble(into: Path = PAGES) -> list[str]:
     Raises:
         LinkError: a page links to a file that does not exist.
     """
-    made = gallery_pages() | reference_pages()
+    made = gallery_pages() | reference_pages() | {"gallery/measured.md": measured_page()}
     known = sources()
     named = {**known, **{f"docs/{page}": page for page in made}}
     pages = {

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from assemble.paths import PACKAGE
 
-# Public modules beside the root: their stubs, or the file with their names.
+# Public modules beside the root: their stubs, or the files with their names.
 MODULES = {
     "lmpipe.metrics": PACKAGE / "metrics" / "__init__.pyi",
+    "lmpipe.errors": PACKAGE / "errors.py",
     "lmpipe.testing": PACKAGE / "testing" / "__init__.pyi",
     "lmpipe.integrations.dspy": PACKAGE / "integrations" / "dspy" / "__init__.py",
 }
@@ -59,6 +60,7 @@ SUBJECTS = {
         ("tools", "retrieval", "sandbox"),
     ),
     "weights": Subject("Weights", "Trainers and their settings.", ("weights",)),
+    "errors": Subject("Error classes", "What they have beside a message.", (), ("lmpipe.errors",)),
     "testing": Subject("Testing", "Cassettes and the network block.", (), ("lmpipe.testing",)),
     "dspy": Subject("DSPy", "DSPy programs in lmpipe.", (), ("lmpipe.integrations.dspy",)),
 }
@@ -73,9 +75,11 @@ class PublicName:
 
 
 def public_names(stub: Path = PACKAGE / "__init__.pyi", module: str = "lmpipe") -> list[PublicName]:
-    """Return the names that a stub, or the `__init__` of a module, imports to make them public."""
+    """Return the names that a stub, or a module, imports to make them public, and its classes."""
     names = []
     for node in ast.parse(stub.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            names.append(PublicName(f"{module}.{node.name}", ""))
         if isinstance(node, ast.ImportFrom) and node.module not in (None, "__future__"):
             room = (node.module or "").partition(".")[0]
             names += [
@@ -139,5 +143,5 @@ def _index() -> str:
     for key, subject in SUBJECTS.items():
         names = ", ".join(f"[`{n.rpartition('.')[2]}`]({key}.md#{n})" for n in names_of(subject))
         lines += [f"**[{subject.title}]({key}.md).** {subject.about} {names}", ""]
-    lines += ["**[Errors](../errors.md).** What each means, and its remedy."]
+    lines += ["**[Errors](../errors.md).** What each means, with its message and its remedy."]
     return "\n".join(lines) + "\n"
