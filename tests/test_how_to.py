@@ -58,11 +58,12 @@ def options_of(command: Any) -> set[str]:
     return {name for parameter in command.params for name in parameter.opts}
 
 
-@pytest.mark.parametrize("guide", GUIDES)
-def test_the_commands_and_their_options_exist(guide: str) -> None:
+@pytest.mark.parametrize(
+    "page", ["compiling.md", "evaluating.md", *(f"how-to/{guide}" for guide in GUIDES)]
+)
+def test_the_commands_and_their_options_exist(page: str) -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    lines = "\n".join(blocks(read_page(f"how-to/{guide}"), "sh")).splitlines()
-    for line in lines:
+    for line in "\n".join(blocks(read_page(page), "sh")).splitlines():
         words = line.partition("#")[0].split()
         if words[:1] == ["lmpipe"]:
             used = {word.partition("=")[0] for word in words if word.startswith("--")}

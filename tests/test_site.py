@@ -35,7 +35,9 @@ def test_the_site_asks_no_other_server() -> None:
     assert config["project"]["theme"]["font"] is False
 
 
-@pytest.mark.parametrize("page", ["index.md", "errors.md"])
+@pytest.mark.parametrize(
+    "page", ["index.md", "errors.md", "signatures.md", "evaluating.md", "compiling.md"]
+)
 def test_the_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "programs").symlink_to(ROOT / "programs")
     monkeypatch.chdir(tmp_path)
