@@ -59,7 +59,7 @@ def options_of(command: Any) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["compiling.md", "evaluating.md", *(f"how-to/{guide}" for guide in GUIDES)]
+    "page", ["compiling.md", "evaluating.md", "lms.md", *(f"how-to/{guide}" for guide in GUIDES)]
 )
 def test_the_commands_and_their_options_exist(page: str) -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
