@@ -9,9 +9,10 @@ CACHE  := $(or $(LMPIPE_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmpipe)
 VLLM   := $(CACHE)/environments/vllm
 TRAIN  := $(CACHE)/environments/train
 MLFLOW := $(CACHE)/environments/mlflow
+DOCS   := $(CACHE)/environments/docs
 GPU    := $(shell command -v nvidia-smi)
 
-.PHONY: help demo demo-weights environments test test-properties test-real test-browser pyodide providers-table record bench lint types imports check format clean
+.PHONY: help demo demo-weights environments test test-properties test-real test-browser pyodide providers-table record docs docs-serve bench lint types imports check format clean
 
 help:
 	@echo 'make demo          compile programs/tickets.py with the embedded model (minutes on 2 cores)'
@@ -25,6 +26,8 @@ help:
 	@echo 'make bench         compare the cost of a call with DSPy (15 min on an idle machine)'
 	@echo 'make environments  create the environments of vLLM, training, MLflow (6 GB, in the cache)'
 	@echo 'make providers-table  test every provider, and write the table of docs/providers.md'
+	@echo 'make docs          build the documentation site in build/site, and check its links'
+	@echo 'make docs-serve    show it at http://localhost:8000, and follow changes'
 	@echo 'make record        record the cassettes of the tests again, with the embedded model'
 	@echo 'make check         run the linter, the type checkers and the import rules'
 	@echo 'make format        format the code'
@@ -99,6 +102,18 @@ $(VENV)/.browser: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --group browser
 	@touch $@
 
+# The site generator has an environment of its own: it shares no package with lmpipe.
+$(DOCS)/.ready: pyproject.toml
+	@set -e; $(PYTHON) -m venv $(DOCS); \
+		$(DOCS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'; \
+		$(DOCS)/bin/python -m pip install --quiet --group docs; touch $@
+
+docs: $(DOCS)/.ready
+	PYTHONPATH=docs $(DOCS)/bin/python -m assemble build
+
+docs-serve: $(DOCS)/.ready
+	PYTHONPATH=docs $(DOCS)/bin/python -m assemble serve
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --profile
 
@@ -115,6 +130,8 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	cd compiler/lmpipe/cli/project_template && $(abspath $(BIN))/mypy --strict \
+		--explicit-package-bases --cache-dir $(abspath .mypy_cache)/project programs metrics tests
 	$(BIN)/pyright
 
 imports: $(VENV)/.dev
@@ -127,4 +144,4 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,7 +12,7 @@ from helpers.agent_replies import step_in
 from helpers.code_replies import code, outputs
 from helpers.dspy_stub import scripted_lm
 from helpers.filler import fill
-from helpers.pages import ROOT, blocks, examples_of, run_examples
+from helpers.pages import ROOT, blocks, examples_of, read_page, run_examples
 from helpers.sandboxes import needs_monty
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -124,7 +124,7 @@ def test_the_examples_about_texts_run(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_typed_functions_have_a_body_that_type_checkers_accept() -> None:
     functions = [
         item
-        for block in blocks(README)
+        for block in blocks(read_page("signatures.md"))
         for item in ast.parse(block).body
         if isinstance(item, ast.FunctionDef)
         and any("lmpipe.predict" in ast.unparse(one) for one in item.decorator_list)
@@ -135,7 +135,13 @@ def test_typed_functions_have_a_body_that_type_checkers_accept() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [line for block in blocks(README, "sh") for line in block.splitlines()]
+    "line",
+    [
+        line
+        for page in (README, read_page("calls.md"))
+        for block in blocks(page, "sh")
+        for line in block.splitlines()
+    ],
 )
 def test_the_commands_and_their_options_exist(line: str) -> None:
     from lmpipe.cli import app
@@ -155,7 +161,8 @@ def test_the_options_in_the_text_exist() -> None:
 
     commands = get_command(app).commands.values()  # type: ignore[attr-defined]
     known = {option for command in commands for item in command.params for option in item.opts}
-    prose = re.sub(r"^```.*?^```$", "", README, flags=re.M | re.S)
+    pages = [README, *map(read_page, ("calls.md", "compiling.md", "evaluating.md", "lms.md"))]
+    prose = re.sub(r"^```.*?^```$", "", "\n".join(pages), flags=re.M | re.S)
     used = set(re.findall(r"`[^`\n]*?(--[a-z-]+)", prose)) - {"--lm-record"}  # pytest's
     assert used <= known
 
@@ -166,9 +173,11 @@ def test_the_first_commands_are_targets_of_the_makefile() -> None:
         assert f"\n{target}:" in makefile
 
 
-def test_it_says_what_happens_to_effects_in_a_search() -> None:
+def test_the_guide_says_what_happens_to_effects_in_a_search() -> None:
     (said,) = re.findall(
-        r"^- \*\*Side effects do not surprise\.\*\*.*?(?=^- |^$)", README, re.M | re.S
+        r"^- \*\*Side effects do not surprise\.\*\*.*?(?=^- |^$)",
+        read_page("compiling.md"),
+        re.M | re.S,
     )
     words = " ".join(said.split())
     assert "hundreds of times" in words

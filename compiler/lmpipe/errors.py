@@ -5,6 +5,7 @@
     │   ├── SignatureError           a signature is declared wrongly
     │   ├── CallError                a call has wrong, missing or unknown inputs
     │   ├── DataError                a data file or row is wrong
+    │   ├── ExportError              a prompt cannot be exported, or what is exported differs
     │   ├── MediaError               an image, a sound or a file cannot be used
     │   ├── MetricError              a metric returns something else than a score, or always fails
     │   ├── RecipeError              a recipe is incomplete or contradicts itself
@@ -26,6 +27,7 @@
     ├── RunTimeoutError              a run of a program took longer than its timeout
     ├── ToolServerError              a server of tools could not be started, or is gone
     ├── StorageError                 a file of lmpipe cannot be written, as when the disk is full
+    ├── RegistryError                a registry of prompts does not answer, or refuses one
     ├── TrainingError                weights could not be trained
     ├── SandboxError                 a sandbox for code cannot be started
     └── BudgetExhaustedError         the next step could exceed the budget

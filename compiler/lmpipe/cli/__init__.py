@@ -13,6 +13,7 @@ from lmpipe.cli import (
     export,
     history,
     import_,
+    init,
     migrate,
     report,
     run,
@@ -48,6 +49,7 @@ def _options(
     """Take the options that stand before a command."""
 
 
+app.command("init")(init.command)
 app.command("compile")(compile_.command)
 app.command("check")(check.command)
 app.command("eval")(eval_.command)

@@ -278,7 +278,10 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
     check_returns(recipe.program)
     _check_uses(recipe)
     if not callable(recipe.metric):
-        raise RecipeError(f"the metric {recipe.metric!r:.100} is not callable")
+        raise RecipeError(
+            f"the metric {recipe.metric!r:.100} is not callable: give a function of an example and "
+            "a prediction, such as exact_match('answer') of lmpipe.metrics"
+        )
     bind_metric(recipe.metric)  # checks its parameters
     optimizer = recipe.optimizer
     if isinstance(optimizer, str):

@@ -12,10 +12,13 @@ from pathlib import Path
 from lmpipe.errors import StorageError
 
 _NO_ACCESS = "check the permissions of its folder, or choose another place"
+_FILE_FOR_FOLDER = "a file is where its folder should be: remove it, or choose another place"
 _REMEDIES = {
     errno.ENOSPC: "make room on this disk, then run again",
     errno.EDQUOT: "make room within this user's quota, then run again",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f), then run again",
+    errno.EEXIST: _FILE_FOR_FOLDER,
+    errno.ENOTDIR: _FILE_FOR_FOLDER,
     errno.EACCES: _NO_ACCESS,
     errno.EPERM: _NO_ACCESS,
     errno.EROFS: _NO_ACCESS,

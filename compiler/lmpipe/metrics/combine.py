@@ -35,6 +35,9 @@ class CombinedMetric:
         metrics: the metrics, in order.
         weights: their weights, which sum to 1; None weights them equally.
         join: how to combine the values.
+
+    Raises:
+        MetricError: if there is no metric, or one takes other parameters.
     """
 
     name: str

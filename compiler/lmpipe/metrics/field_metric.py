@@ -29,6 +29,9 @@ class FieldMetric:
         compare: compares two values.
         join: whether the score of several fields is their minimum (`all`) or their mean.
         settings: the factory's other arguments, for the metric's name.
+
+    Raises:
+        MetricError: if no field is named, or `gold` is given for several fields.
     """
 
     name: str

@@ -123,6 +123,12 @@ async def call_metric(
 ) -> Score:
     """Score one prediction. To score many, use `bind_metric` once.
 
+    Args:
+        metric: the metric, sync or async.
+        example: the example, with its labels.
+        prediction: what the program returned for it.
+        trace: what happened in the run, if the metric takes it.
+
     Raises:
         MetricError: if the metric takes other parameters or returns an invalid score.
     """

@@ -69,6 +69,10 @@ def with_typed_labels(example: Example, prediction: Any) -> Example:
     A metric can then read `example.invoice.total` as it reads `prediction.invoice.total`. Labels
     that are not valid for their output, such as a list of right answers, stay as they are. The
     row keeps the JSON and the fingerprint of its data.
+
+    Args:
+        example: the example, with its labels.
+        prediction: the result of a program, whose outputs have the types.
     """
     if not isinstance(prediction, Signature):
         return example

@@ -92,6 +92,10 @@ def predict(function: Any = None, /, **options: Any) -> Any:
     instruction. Use it bare (`@predict`) or with options of `Predict` (`@predict(layout="plain")`).
     The body never runs; type checkers accept `raise NotImplementedError` as one, but not `...`.
 
+    Args:
+        function: the function.
+        options: those of `Predict`.
+
     Raises:
         SignatureError: if a parameter or the return value has no annotation.
     """

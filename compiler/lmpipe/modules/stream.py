@@ -197,12 +197,16 @@ class Stream(PieceStream[Any, R_co]):
     The run starts when the stream is made. Iterate over it with `for` or `async for` to get
     `Partial`s from every predictor, or over `events()` to hear also what the LMs are doing; then
     read `result`. `close()` cancels the run, and so does leaving a `with` block.
+    `program.stream(…)` makes one.
+
+    Args:
+        run: starts the run.
+        paths: the path of each predictor in the program, by its `id`.
     """
 
     def __init__(
         self, run: Callable[[], Coroutine[Any, Any, R_co]], paths: Mapping[int, str]
     ) -> None:
-        """Start a run; `paths` has the path of each predictor in the program by its `id`."""
 
         async def listened(put: Callable[[StreamEvent], None]) -> R_co:
             with scope(listener=Listener(put, paths)):

@@ -40,6 +40,9 @@ class ContainerSandbox(Sandbox):
         image: a container image with `python`, 3.9 or later; its packages can be imported.
         engine: the command that runs containers.
         runtime: the runtime of the engine, such as `runsc`; if empty, its default.
+
+    Raises:
+        ConfigError: if the engine is unknown, or the image has no name.
     """
 
     image: str = _DEFAULT_IMAGE

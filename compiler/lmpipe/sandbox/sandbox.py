@@ -26,6 +26,9 @@ class Sandbox(ABC):
 
     Attributes:
         rules: what an LM has to know of its Python.
+
+    Raises:
+        ConfigError: if the limits are none.
     """
 
     limits: SandboxLimits = field(default_factory=SandboxLimits)

@@ -65,6 +65,9 @@ class DSPyProgram(Module):
     Attributes:
         module: the user's module.
         parts: its predictors, by their names.
+
+    Raises:
+        ConfigError: if the module has no predictors.
     """
 
     def __init__(self, module: dspy.Module, *, max_calls: int | None = None) -> None:

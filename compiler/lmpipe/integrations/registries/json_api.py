@@ -57,7 +57,10 @@ class JsonApi:
         try:
             response = loop.run_sync(self._post(path, dump_json(dict(body))))
         except HttpError as error:
-            raise RegistryError(f"{self._what} does not answer: {error}") from error
+            raise RegistryError(
+                f"{self._what} does not answer ({error}): check that it is running and that its "
+                "address is right"
+            ) from error
         try:
             return response.status, load_json(response.body)
         except ValueError:

@@ -50,7 +50,13 @@ _Shared = Message | Constraint | tuple[ToolSpec, ...]
 class RecordedRequest:
     """A request as a cassette stores it.
 
-    Its `lm` holds the settings that can change a reply, as JSON, without secrets.
+    Args:
+        lm: the settings of the LM that can change a reply, as JSON, without secrets.
+        messages: the conversation.
+        constraint: what restricts the decoding, if something does.
+        sample: the number of the sample.
+        tools: the tools that the LM may call.
+        tool_choice: which of them it must call; empty if it may choose.
     """
 
     lm: Mapping[str, Any]
@@ -105,7 +111,12 @@ class RecordedRequest:
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """One call of an LM with its reply, which has no duration."""
+    """One call of an LM with its reply.
+
+    Args:
+        request: what was asked.
+        reply: what the LM answered; it has no duration.
+    """
 
     request: RecordedRequest
     reply: Reply
