@@ -9,6 +9,7 @@ import typer
 from lmpipe.cli import (
     cache,
     check,
+    completion,
     doctor,
     export,
     history,
@@ -65,6 +66,8 @@ app.command("serve-lm", context_settings=serve_lm.CONTEXT)(serve_lm.command)
 app.command("import")(import_.command)
 app.command("migrate")(migrate.command)
 app.command("doctor")(doctor.command)
+app.command("completion")(completion.command)
+app.command("complete-line", hidden=True)(completion.complete_line)
 app.command("version")(version.command)
 
 

@@ -1,4 +1,7 @@
-"""The checks of `lmpipe doctor`: coroutine functions in `CHECKS`, which others can extend."""
+"""The checks of `lmpipe doctor`: coroutine functions in `CHECKS`, which others can extend.
+
+Each extra has a check too, without being named here (`cli/extra_checks.py`).
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,17 @@ import platform
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import lmpipe
 from lmpipe.foundation.python_environments import VERSIONS_SCRIPT
 
-Status = Literal["ok", "missing", "broken"]
+if TYPE_CHECKING:
+    from lmpipe.cli.extra_checks import Extra
 
-_LIBRARIES = ("pydantic", "numpy", "orjson", "diskcache", "bm25s", "json-repair", "rich", "typer")
+Status = Literal["ok", "missing", "broken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class CheckResult:
         found: its versions and paths, in words.
         remedy: what to do if it is missing or broken; may have several lines.
         required: whether lmpipe cannot work without it.
+        extra: the extra of lmpipe that it is about, if it is about one.
     """
 
     name: str
@@ -39,6 +43,7 @@ class CheckResult:
     found: str
     remedy: str = ""
     required: bool = False
+    extra: str = ""
 
     @property
     def fails(self) -> bool:
@@ -89,16 +94,24 @@ async def check_python() -> CheckResult:
 
 
 async def check_libraries() -> CheckResult:
-    """Check lmpipe and its libraries."""
-    found, missing = [f"lmpipe {lmpipe.__version__}"], []
-    for name in _LIBRARIES:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            missing.append(name)
-    remedy = f"pip install {' '.join(missing)}" if missing else ""
-    status: Status = "broken" if missing else "ok"
-    return CheckResult("libraries", status, ", ".join(found), remedy, required=True)
+    """Check lmpipe and the libraries that it requires."""
+    from lmpipe.cli.extra_checks import installed, own_requirements
+    from lmpipe.errors import ConfigError
+
+    version = f"lmpipe {lmpipe.__version__}"
+    try:
+        found = installed(own_requirements())
+    except ConfigError as error:
+        what, _, remedy = str(error).partition(": ")
+        return CheckResult("libraries", "broken", f"{version}; {what}", remedy)
+    wrong = "; ".join((*(f"no {name}" for name in found.absent), *found.wrong))
+    return CheckResult(
+        "libraries",
+        "broken" if wrong else "ok",
+        f"{version}: {wrong}" if wrong else ", ".join((version, *found.versions)),
+        "pip install --upgrade --force-reinstall lmpipe" if wrong else "",
+        required=True,
+    )
 
 
 async def check_home() -> CheckResult:
@@ -117,18 +130,53 @@ async def check_home() -> CheckResult:
     return CheckResult("cache folder", "ok", str(folder), required=True)
 
 
-async def check_embedded() -> CheckResult:
+async def check_extra(extra: Extra) -> CheckResult:
+    """Check one extra: whether its packages are installed, in the right versions, and import."""
+    from lmpipe.cli.extra_checks import import_error, installed
+
+    found = installed(extra.requirements)
+    status: Status = "ok"
+    remedy, problem = extra.install, "; ".join(found.wrong)
+    if found.absent:
+        status = "missing"
+    elif found.wrong:
+        status, remedy = "broken", f"{extra.install} --upgrade"
+    elif problem := await import_error(extra.requirements):
+        status, remedy = "broken", f"{extra.install} --force-reinstall"
+    words = f"{found}: {problem}" if status == "broken" else str(found)
+    shown = "" if status == "ok" else remedy
+    return CheckResult(extra.name, status, words, shown, extra=extra.name)
+
+
+async def check_extras() -> list[CheckResult]:
+    """Check all extras but those that `_OWN_CHECKS` has checks for."""
+    from lmpipe.cli.extra_checks import declared_extras
+    from lmpipe.errors import ConfigError
+
+    try:
+        extras = declared_extras()
+    except ConfigError:  # the check of the libraries says so
+        return []
+    own = {extra.name: _OWN_CHECKS[extra.name] for extra in extras if extra.name in _OWN_CHECKS}
+    at_once = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def check(extra: Extra) -> CheckResult:
+        async with at_once:
+            if extra.name in own:
+                return replace(await own[extra.name](extra), extra=extra.name)
+            return await check_extra(extra)
+
+    return list(await asyncio.gather(*map(check, extras)))
+
+
+async def check_embedded(extra: Extra) -> CheckResult:
     """Check the engine of `LM("local")` and its weights."""
     from lmpipe.lm.embedded.default_weights import default_weights_path
 
     weights = default_weights_path()
     state = f"weights in {weights}" if weights.exists() else "weights are fetched at first use"
-    try:
-        version = metadata.version("xllamacpp")
-    except metadata.PackageNotFoundError:
-        remedy = 'pip install "lmpipe[local]"'
-        return CheckResult("embedded model", "missing", f"no xllamacpp; {state}", remedy)
-    return CheckResult("embedded model", "ok", f"xllamacpp {version}, {state}")
+    engine = await check_extra(extra)
+    return replace(engine, name="embedded model", found=f"{engine.found}, {state}")
 
 
 async def check_named_lms() -> CheckResult:
@@ -154,7 +202,7 @@ async def check_named_lms() -> CheckResult:
     )
 
 
-async def check_vllm() -> CheckResult:
+async def check_vllm(extra: Extra) -> CheckResult:
     """Check vLLM, whichever environment has it."""
     from lmpipe.errors import ConfigError
     from lmpipe.serving.find import find_vllm, how_to_install
@@ -181,7 +229,7 @@ async def check_vllm() -> CheckResult:
     return CheckResult("vLLM", "ok", f"{version} {kind}{torch}: {where}")
 
 
-async def check_training() -> CheckResult:
+async def check_training(extra: Extra) -> CheckResult:
     """Check the Python that trains weights."""
     from lmpipe.errors import TrainingError
     from lmpipe.weights.environment import VARIABLE, install_lines, training_environment
@@ -208,18 +256,23 @@ async def check_gpus() -> CheckResult:
     return CheckResult("GPUs", "ok", ", ".join(f"{n}: {gpu}" for n, gpu in enumerate(gpus)))
 
 
+# Extras that may be in another environment, or need more than their packages.
+_OWN_CHECKS: dict[str, Callable[[Extra], Awaitable[CheckResult]]] = {
+    "local": check_embedded,
+    "vllm": check_vllm,
+    "train": check_training,
+}
+
 CHECKS: list[Callable[[], Awaitable[CheckResult]]] = [
     check_python,
     check_libraries,
     check_home,
-    check_embedded,
     check_named_lms,
-    check_vllm,
-    check_training,
     check_gpus,
 ]
 
 
 async def run_checks() -> list[CheckResult]:
-    """Run all checks concurrently; return their results in the order of `CHECKS`."""
-    return list(await asyncio.gather(*(check() for check in CHECKS)))
+    """Run all checks concurrently; return their results in the order of `CHECKS`, then extras."""
+    *results, extras = await asyncio.gather(*(check() for check in CHECKS), check_extras())
+    return [*results, *extras]
