@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmpipe.cli.failures import say_error
+from lmpipe.cli.instrumented import instrumented
 from lmpipe.cli.options import (
     Program,
     ProgramLMOptions,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from lmpipe.cli.overrides import Overrides
     from lmpipe.cli.targets import OpenTarget
     from lmpipe.lm.runtime import Runtime
+    from lmpipe.serve.app import ServeApp
     from lmpipe.serve.deployment import Deployment, ServedRun
     from lmpipe.serve.options import ServeOptions
     from lmpipe.serve.run_source import RunSource
@@ -93,6 +95,14 @@ class ServerOptions:
     mcp: Annotated[
         bool,
         typer.Option("--mcp", help="Serve the programs as tools of the MCP too, at /mcp."),
+    ] = False
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel",
+            help="Send traces and metrics by OpenTelemetry, as the variables OTEL_… say; on by "
+            "itself if OTEL_EXPORTER_OTLP_ENDPOINT is set.",
+        ),
     ] = False
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log errors only, no line for each request.")
@@ -245,7 +255,6 @@ def _served_run(opened: OpenTarget, name: str, runtime: Runtime) -> ServedRun:
 
 
 def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOptions) -> None:
-    from lmpipe.lm.concurrency.loop import run_sync
     from lmpipe.serve.access_log import AccessLog
     from lmpipe.serve.app import ServeApp
     from lmpipe.serve.deployment import Programs
@@ -257,7 +266,20 @@ def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOpt
     app = ServeApp(
         Programs(deployments), options, sources=sources, mcp=server.mcp, access_log=access
     )
-    http = HttpServer(app, host=server.host, port=server.port, grace=server.grace)
+    with instrumented(server.otel) as around:
+        http = HttpServer(
+            app, host=server.host, port=server.port, grace=server.grace, around=around
+        )
+        _answer(http, app, deployments, server)
+    say_error("stopped")
+
+
+def _answer(
+    http: HttpServer, app: ServeApp, deployments: Sequence[Deployment], server: ServerOptions
+) -> None:
+    """Say where the server is, and answer until it is stopped."""
+    from lmpipe.lm.concurrency.loop import run_sync
+
     _log_to_stderr()
     for item in deployments:
         runs = ", ".join(f"{run['run']} ({run['share']:.0%})" for run in item.describe())
@@ -270,7 +292,6 @@ def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOpt
     with _stopping(http):
         # On the loop of the LM calls, so that no request changes threads.
         run_sync(http.serve(*beside))
-    say_error("stopped")
 
 
 @contextmanager
