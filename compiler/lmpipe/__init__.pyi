@@ -59,6 +59,8 @@ from .modules.result_usage import usage_of as usage_of
 from .modules.retrieve import Retrieve as Retrieve
 from .modules.stream import Stream as Stream
 from .modules.voting import majority as majority
+from .monitoring.feedback import feedback as feedback
+from .monitoring.feedback_rows import read_feedback as read_feedback
 from .optimize.auto import Auto as Auto
 from .optimize.better_together import BetterTogether as BetterTogether
 from .optimize.bootstrap_few_shot import BootstrapFewShot as BootstrapFewShot

@@ -29,6 +29,14 @@ class RecipeOptions:
         str | None, typer.Option(metavar="NAME", help="Where weights are trained: local or hosted.")
     ] = None
     train: Annotated[str | None, typer.Option(metavar="PATH", help="Training examples.")] = None
+    from_feedback: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Feedback on served answers to learn from too: a folder of lmpipe serve "
+            "--feedback.",
+        ),
+    ] = None
     val: Annotated[str | None, typer.Option(metavar="PATH", help="Validation examples.")] = None
     test: Annotated[str | None, typer.Option(metavar="PATH", help="Test examples.")] = None
     train_size: Annotated[

@@ -96,6 +96,14 @@ class ServerOptions:
         bool,
         typer.Option("--mcp", help="Serve the programs as tools of the MCP too, at /mcp."),
     ] = False
+    feedback: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            envvar="LMPIPE_FEEDBACK",
+            help="Folder for the last 10,000 answers with their inputs, and the feedback on them.",
+        ),
+    ] = None
     otel: Annotated[
         bool,
         typer.Option(
@@ -255,6 +263,7 @@ def _served_run(opened: OpenTarget, name: str, runtime: Runtime) -> ServedRun:
 
 
 def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOptions) -> None:
+    from lmpipe.monitoring.feedback import FeedbackFolder
     from lmpipe.serve.access_log import AccessLog
     from lmpipe.serve.app import ServeApp
     from lmpipe.serve.deployment import Programs
@@ -263,8 +272,14 @@ def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOpt
     deployments = deployments_of(opened)
     sources = {item.served.name: item.source for item in opened if item.source is not None}
     access = None if server.quiet else AccessLog()
+    feedback = FeedbackFolder(server.feedback) if server.feedback is not None else None
     app = ServeApp(
-        Programs(deployments), options, sources=sources, mcp=server.mcp, access_log=access
+        Programs(deployments),
+        options,
+        sources=sources,
+        mcp=server.mcp,
+        access_log=access,
+        feedback=feedback,
     )
     with instrumented(server.otel) as around:
         http = HttpServer(

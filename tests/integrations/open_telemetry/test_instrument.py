@@ -195,7 +195,7 @@ def test_an_lm_call_tells_model_tokens_and_settings_but_no_content(exported: Exp
 def test_content_is_told_if_it_is_wanted(exported: Exported) -> None:
     with exported.instrument(content=True):
         Two()(question="private")
-    lm = [span for span in exported.spans if span.name == "chat scripted"][0].attributes or {}
+    lm = next(span for span in exported.spans if span.name == "chat scripted").attributes or {}
     assert '"role": "user"' in str(lm["gen_ai.input.messages"])
     assert "private" in str(lm["gen_ai.input.messages"])
     assert "[[answer]]\\nyes" in str(lm["gen_ai.output.messages"])
