@@ -37,7 +37,7 @@ from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.lm.events import CompileEnded, CompileStarted
 from lmpipe.lm.observing import AnyObserved, listening, observed
 from lmpipe.optimize.engine.budget import Ledger
-from lmpipe.optimize.engine.events import Watcher, Watchers
+from lmpipe.optimize.engine.events import FolderWatcher, Watcher, Watchers
 from lmpipe.optimize.engine.task import Task
 from lmpipe.settings import current_settings, using
 from lmpipe.weights.trainings import Trainings
@@ -121,6 +121,9 @@ async def _in_turn(
         writer = RunWriter(folder, lock, manifest)
         for kind, message in notices.items():
             writer.note(kind, {"message": message})
+        for watcher in watchers:
+            if isinstance(watcher, FolderWatcher):
+                watcher.opened(folder)
         seen = (*watchers, EventWatcher(call)) if listening else watchers
         return await _compile(prepared, writer, seen, concurrency, progress)
 
