@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lmpipe.serve.run_source import RunSource
     from lmpipe.serve.server import HttpServer
 
-_WATCH_SECONDS = 2.0
+_WATCH_SECONDS, _COUNT_SECONDS = 2.0, 5.0
 _KEYS, _ADMIN_KEYS = "LMPIPE_SERVE_KEYS", "LMPIPE_SERVE_ADMIN_KEYS"
 
 _WANTED = re.compile(r"(?:(?P<name>[^=/\\]+)=)?(?P<target>.+?)(?:@(?P<share>[0-9.]+))?", re.DOTALL)
@@ -104,6 +104,13 @@ class ServerOptions:
             help="Folder for the last 10,000 answers with their inputs, and the feedback on them.",
         ),
     ] = None
+    no_drift: Annotated[
+        bool,
+        typer.Option(
+            "--no-drift",
+            help="Do not count in the run folders how many inputs are unlike those of the compile.",
+        ),
+    ] = False
     otel: Annotated[
         bool,
         typer.Option(
@@ -251,15 +258,18 @@ def deployments_of(opened: Sequence[OpenedRun]) -> list[Deployment]:
 def _served_run(opened: OpenTarget, name: str, runtime: Runtime) -> ServedRun:
     """Return what a server needs of a target; its name is that of the recipe by default."""
     from lmpipe.cli.targets import attach_servers
+    from lmpipe.monitoring.served_inputs import ServedInputs
     from lmpipe.serve.deployment import AS_DECLARED, ServedRun
     from lmpipe.settings import Settings, using
 
     with using(lm=opened.student, runtime=runtime):  # a swap comes from another context
         attach_servers(opened)
     settings = Settings(opened.student, runtime, opened.recipe.embedder)
-    run = opened.artifact.path.resolve().name if opened.artifact else AS_DECLARED
+    folder = opened.artifact.path.resolve() if opened.artifact else None
+    run = folder.name if folder else AS_DECLARED
+    seen = ServedInputs.of(folder) if folder else None
     made = re.sub(r"[^A-Za-z0-9._-]+", "-", opened.recipe.name)[:100].strip("-._") or "program"
-    return ServedRun(name or made, run, opened.program, settings)
+    return ServedRun(name or made, run, opened.program, settings, seen)
 
 
 def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOptions) -> None:
@@ -304,6 +314,8 @@ def _answer(
     gc.collect()
     gc.freeze()  # what is loaded stays for as long as the process: the collector need not look
     beside = [app.watch.run(_WATCH_SECONDS)] if server.watch else []
+    if not server.no_drift:
+        beside.append(app.input_counts.run(_COUNT_SECONDS))
     with _stopping(http):
         # On the loop of the LM calls, so that no request changes threads.
         run_sync(http.serve(*beside))

@@ -36,6 +36,7 @@ from lmpipe.foundation.termination import sigterm_ends
 from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.lm.events import CompileEnded, CompileStarted
 from lmpipe.lm.observing import AnyObserved, listening, observed
+from lmpipe.monitoring.input_profile import InputProfile
 from lmpipe.optimize.engine.budget import Ledger
 from lmpipe.optimize.engine.events import FolderWatcher, Watcher, Watchers
 from lmpipe.optimize.engine.task import Task
@@ -121,6 +122,8 @@ async def _in_turn(
         writer = RunWriter(folder, lock, manifest)
         for kind, message in notices.items():
             writer.note(kind, {"message": message})
+        inputs = [row.inputs for row in (*prepared.train, *prepared.val, *prepared.test)]
+        InputProfile.of(inputs).write(folder)
         for watcher in watchers:
             if isinstance(watcher, FolderWatcher):
                 watcher.opened(folder)

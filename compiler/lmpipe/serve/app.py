@@ -24,6 +24,7 @@ from lmpipe.serve.endpoints import ProgramEndpoints
 from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.feedback import FeedbackEndpoint, KeptAnswers
 from lmpipe.serve.gate import Gate
+from lmpipe.serve.input_counts import InputCounts
 from lmpipe.serve.openapi import OpenAPI
 from lmpipe.serve.options import ServeOptions
 from lmpipe.serve.requests import json_response
@@ -49,6 +50,7 @@ class ServeApp:
 
     Attributes:
         watch: looks for newer runs, while its `run` is awaited.
+        input_counts: counts unusual inputs in the run folders, while its `run` is awaited.
         ready: whether the server wants requests; `/ready` tells load balancers.
     """
 
@@ -72,6 +74,7 @@ class ServeApp:
         self._service = Service(programs, self.options, self.slots, errors, self._answers)
         self._sources = sources or {}
         self.watch = Watch(programs, self._sources, errors)
+        self.input_counts = InputCounts(programs, errors)
         self._tools = self._make_tools() if mcp else None
         router = Router(self._routes(), lifespan=self._lifespan)
         self._gate = Gate(router, self.options, errors, access_log, stopping=lambda: not self.ready)
