@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lmpipe.cli.failures import say_error
+
+if TYPE_CHECKING:
+    from lmpipe.integrations.open_telemetry.instrument import Instrumentation
 
 # Where OpenTelemetry sends to; set for all services where a collector runs.
 _ENDPOINTS = (
@@ -18,11 +21,11 @@ _ENDPOINTS = (
 
 
 @contextmanager
-def instrumented(wanted: bool) -> Iterator[Callable[[Any], Any] | None]:
+def instrumented(wanted: bool) -> Iterator[Instrumentation | None]:
     """Make spans and metrics during a block, if they are wanted or the environment asks for them.
 
     Yields:
-        What puts a span around each request of an ASGI application; None if nothing is traced.
+        What sends them; None if nothing does.
 
     Raises:
         ConfigError: if they are wanted and the packages of OpenTelemetry are missing.
@@ -34,7 +37,6 @@ def instrumented(wanted: bool) -> Iterator[Callable[[Any], Any] | None]:
         return
     from lmpipe.errors import ConfigError
     from lmpipe.integrations.open_telemetry.instrument import instrument
-    from lmpipe.integrations.open_telemetry.requests import traced
 
     try:
         instrumentation = instrument()
@@ -46,4 +48,4 @@ def instrumented(wanted: bool) -> Iterator[Callable[[Any], Any] | None]:
         yield None
         return
     with instrumentation:
-        yield lambda app: traced(app, instrumentation)
+        yield instrumentation

@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmpipe.cli.failures import say_error
-from lmpipe.cli.instrumented import instrumented
 from lmpipe.cli.options import (
     Program,
     ProgramLMOptions,
@@ -29,6 +29,7 @@ from lmpipe.errors import ConfigError
 if TYPE_CHECKING:
     from lmpipe.cli.overrides import Overrides
     from lmpipe.cli.targets import OpenTarget
+    from lmpipe.integrations.open_telemetry.instrument import Instrumentation
     from lmpipe.lm.runtime import Runtime
     from lmpipe.serve.app import ServeApp
     from lmpipe.serve.deployment import Deployment, ServedRun
@@ -111,14 +112,6 @@ class ServerOptions:
             help="Do not count in the run folders how many inputs are unlike those of the compile.",
         ),
     ] = False
-    otel: Annotated[
-        bool,
-        typer.Option(
-            "--otel",
-            help="Send traces and metrics by OpenTelemetry, as the variables OTEL_… say; on by "
-            "itself if OTEL_EXPORTER_OTLP_ENDPOINT is set.",
-        ),
-    ] = False
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log errors only, no line for each request.")
     ] = False
@@ -152,9 +145,9 @@ def command(
     options = serve_options(server, runtime.concurrency)
     wanted = [parse_wanted(text, program, trust=trust) for text in runs]
     changes = lm_overrides(lms)
-    with open_runtime(runtime, cached=not server.no_cache):
+    with open_runtime(runtime, cached=not server.no_cache) as instrumentation:
         opened = [OpenedRun.of(item, changes) for item in wanted]
-        _serve(opened, options, server)
+        _serve(opened, options, server, instrumentation)
 
 
 @dataclass(frozen=True)
@@ -272,7 +265,12 @@ def _served_run(opened: OpenTarget, name: str, runtime: Runtime) -> ServedRun:
     return ServedRun(name or made, run, opened.program, settings, seen)
 
 
-def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOptions) -> None:
+def _serve(
+    opened: Sequence[OpenedRun],
+    options: ServeOptions,
+    server: ServerOptions,
+    instrumentation: Instrumentation | None,
+) -> None:
     from lmpipe.monitoring.feedback import FeedbackFolder
     from lmpipe.serve.access_log import AccessLog
     from lmpipe.serve.app import ServeApp
@@ -291,12 +289,16 @@ def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOpt
         access_log=access,
         feedback=feedback,
     )
-    with instrumented(server.otel) as around:
-        http = HttpServer(
-            app, host=server.host, port=server.port, grace=server.grace, around=around
-        )
-        _answer(http, app, deployments, server)
+    around = None if instrumentation is None else partial(_traced, instrumentation)
+    http = HttpServer(app, host=server.host, port=server.port, grace=server.grace, around=around)
+    _answer(http, app, deployments, server)
     say_error("stopped")
+
+
+def _traced(instrumentation: Instrumentation, app: Any) -> Any:
+    from lmpipe.integrations.open_telemetry.requests import traced
+
+    return traced(app, instrumentation)
 
 
 def _answer(
