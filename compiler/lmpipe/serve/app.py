@@ -122,6 +122,10 @@ class ServeApp:
             yield
         if self._access_log is not None:
             self._access_log.flush()
+        self.close()
+
+    def close(self) -> None:
+        """Write the answers that are kept; a server does so when it stops."""
         if self._answers is not None:
             self._answers.close()
 
