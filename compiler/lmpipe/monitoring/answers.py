@@ -95,8 +95,8 @@ class AnswerStore:
             row = self._database.execute(_FIND, (answer_id,)).fetchone()
         if row is None:
             return None
-        *about, inputs, outputs = row
-        return ServedAnswer(*about, load_json(inputs), load_json(outputs))
+        found_id, program, run, inputs, outputs = row
+        return ServedAnswer(found_id, program, run, load_json(inputs), load_json(outputs))
 
     def flush(self) -> None:
         """Write what was added, and delete what is too old."""

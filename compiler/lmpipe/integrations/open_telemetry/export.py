@@ -78,10 +78,11 @@ def _sending_tracers() -> TracerProvider:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise _missing(error) from error
-    made = SDKTracers(resource=_resource())
+    made: Any = SDKTracers(resource=_resource())
     if os.environ.get("OTEL_TRACES_EXPORTER", "otlp") != "none":
         made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return made
+    provider: TracerProvider = made
+    return provider
 
 
 def _sending_meters() -> MeterProvider:
@@ -93,7 +94,8 @@ def _sending_meters() -> MeterProvider:
         raise _missing(error) from error
     wanted = os.environ.get("OTEL_METRICS_EXPORTER", "otlp") != "none"
     readers = [PeriodicExportingMetricReader(OTLPMetricExporter())] if wanted else []
-    return SDKMeters(resource=_resource(), metric_readers=readers)
+    provider: MeterProvider = SDKMeters(resource=_resource(), metric_readers=readers)
+    return provider
 
 
 def _missing(error: ImportError) -> ConfigError:

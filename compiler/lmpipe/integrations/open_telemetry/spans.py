@@ -11,7 +11,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, StatusCode, Tracer
 
-from lmpipe.integrations.open_telemetry.attributes import closing, opening
+from lmpipe.integrations.open_telemetry.attributes import Attributes, closing, opening
 from lmpipe.integrations.open_telemetry.names import ERROR, error_type
 from lmpipe.lm.events import (
     CandidateScored,
@@ -107,15 +107,19 @@ class Spans:
         at = _nanoseconds(event.at)
         match event:
             case LMRetried(attempt=attempt, wait=wait, reason=reason):
-                about = {"lmpipe.attempt": attempt, "lmpipe.wait": wait, ERROR: error_type(reason)}
+                about: Attributes = {
+                    "lmpipe.attempt": attempt,
+                    "lmpipe.wait": wait,
+                    ERROR: error_type(reason),
+                }
                 opened.span.add_event("lmpipe.retry", about, at)
             case CheckFailed(predictor=predictor, check=check):
-                said = {"lmpipe.predictor": predictor, "lmpipe.unmet": check.unmet}
+                said: Attributes = {"lmpipe.predictor": predictor, "lmpipe.unmet": check.unmet}
                 if self._with_content:
                     said["lmpipe.feedback"] = check.feedback
                 opened.span.add_event("lmpipe.check_failed", said, at)
             case CandidateScored(candidate=candidate, best=best):
-                score = {
+                score: Attributes = {
                     "gen_ai.evaluation.name": "validation",
                     "gen_ai.evaluation.score.value": candidate.score,
                     "lmpipe.candidate": candidate.number,
