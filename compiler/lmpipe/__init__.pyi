@@ -19,6 +19,10 @@ from .data.traces.importing import import_examples as import_examples
 from .evaluation.evaluate import aevaluate as aevaluate
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.results import Evaluation as Evaluation
+from .integrations.mlflow.tracking import MlflowTracking as MlflowTracking
+from .integrations.mlflow.tracking import track_in_mlflow as track_in_mlflow
+from .integrations.open_telemetry.instrument import Instrumentation as Instrumentation
+from .integrations.open_telemetry.instrument import instrument as instrument
 from .layouts.parsed_value import ParsedValue as ParsedValue
 from .layouts.parsed_value import parse_value as parse_value
 from .lm.defaults import ParameterWarning as ParameterWarning
@@ -57,6 +61,8 @@ from .modules.result_usage import usage_of as usage_of
 from .modules.retrieve import Retrieve as Retrieve
 from .modules.stream import Stream as Stream
 from .modules.voting import majority as majority
+from .monitoring.feedback import feedback as feedback
+from .monitoring.feedback_rows import read_feedback as read_feedback
 from .optimize.auto import Auto as Auto
 from .optimize.better_together import BetterTogether as BetterTogether
 from .optimize.bootstrap_few_shot import BootstrapFewShot as BootstrapFewShot

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.mlflow_server import mlflow_server
 
 Cli = Callable[..., Any]
 
 FINETUNED = """
+from helpers.mlflow_server import mlflow_server
 from helpers.world import answer_trained
 
 student = lmpipe.ScriptedLM(answer_trained)
@@ -151,3 +153,13 @@ def test_options_without_an_effect_are_refused(
     result = cli("export", "colours.py", *arguments)
     assert result.exit_code == 2
     assert told in result.stderr
+
+
+def test_a_compile_is_logged_at_mlflow(
+    cli: Cli, compiled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mlflow_server() as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        result = cli("export", compiled, "--to", "mlflow-run")
+        assert result.stdout.strip() == f"{server.url}/#/experiments/0/runs/0"
+        assert server.run.status == "FINISHED"

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from helpers.otlp_receiver import otlp_receiver
 from helpers.serve_command import serving
 
 from lmpipe.cli.serve import parse_wanted
@@ -142,3 +143,22 @@ def test_what_cannot_be_served_is_one_message(cli: Cli, arguments: list[str], me
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_traces_and_metrics_are_sent_if_the_environment_says_where(
+    compiled: str, folder: Path
+) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    with (
+        otlp_receiver() as received,
+        serving(folder, compiled, "--trust", OTEL_EXPORTER_OTLP_ENDPOINT=received.url) as (
+            process,
+            url,
+        ),
+    ):
+        httpx.post(f"{url}/v1/programs/colours", json={"thing": "grass number 3"})
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    asked = [span for span in received.spans if span.name.startswith("chat ")]
+    assert [received.parent_of(span) for span in asked] == ["predict self"]
+    assert received.total("lmpipe.lm.calls") == 1

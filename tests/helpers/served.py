@@ -13,6 +13,7 @@ import lmpipe
 from lmpipe.lm.current import Settings
 from lmpipe.lm.request import Request
 from lmpipe.lm.runtime import Runtime
+from lmpipe.monitoring.feedback import FeedbackFolder
 from lmpipe.serve.access_log import AccessLog
 from lmpipe.serve.app import ServeApp
 from lmpipe.serve.deployment import Deployment, Programs, ServedRun
@@ -62,11 +63,17 @@ def served(
 
 
 def app_of(
-    *runs: ServedRun, mcp: bool = False, access_log: AccessLog | None = None, **options: Any
+    *runs: ServedRun,
+    mcp: bool = False,
+    access_log: AccessLog | None = None,
+    feedback: FeedbackFolder | None = None,
+    **options: Any,
 ) -> ServeApp:
     """An application over runs, each of a program of its own."""
     programs = Programs([Deployment([run], [1.0]) for run in runs or (served(),)])
-    return ServeApp(programs, ServeOptions(**options), mcp=mcp, access_log=access_log)
+    return ServeApp(
+        programs, ServeOptions(**options), mcp=mcp, access_log=access_log, feedback=feedback
+    )
 
 
 def client_of(app: ServeApp, **settings: Any) -> httpx.AsyncClient:

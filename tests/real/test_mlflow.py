@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.world import recipe
 from typer.testing import CliRunner
 
+import lmpipe
 from lmpipe.cli import app
 
 pytestmark = pytest.mark.real
@@ -88,3 +90,43 @@ def test_the_client_of_mlflow_loads_what_was_registered(
     assert messages[-1] == {"role": "user", "content": "Message: late"}
     assert float(tags["lmpipe.score.test.compiled"]) > 0.5
     assert config["max_tokens"] == 96
+
+
+LOGGED = """
+import json, mlflow, sys
+mlflow.set_tracking_uri(sys.argv[1])
+client = mlflow.MlflowClient()
+(run,) = client.search_runs(["1"])
+files = [item.path for item in client.list_artifacts(run.info.run_id)]
+steps = [point.step for point in client.get_metric_history(run.info.run_id, "validation_best")]
+traces = client.search_traces(locations=["1"])
+spans = sorted(span.name for span in traces[0].data.spans)
+print(json.dumps([run.info.status, run.data.metrics, run.data.params, files, steps, spans]))
+"""
+
+
+def test_a_compile_is_a_run_and_its_calls_are_traces(
+    address: str, programs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with lmpipe.MlflowTracking() as tracking:
+        run = lmpipe.compile(recipe(), runs=tmp_path, watchers=[tracking])
+    assert tracking.error is None
+    assert lmpipe.track_in_mlflow(run.path) == tracking.url
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{address}/v1/traces")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-mlflow-experiment-id=1")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    with lmpipe.instrument(), lmpipe.using(lm=recipe().student):
+        run.program(thing="grass number 7")
+    done = subprocess.run(
+        [programs / "python", "-c", LOGGED, address], capture_output=True, text=True, check=True
+    )
+    status, metrics, params, files, steps, spans = json.loads(done.stdout.splitlines()[-1])
+    assert status == "FINISHED"
+    assert run.test is not None
+    assert metrics["test.difference"] == pytest.approx(run.test.difference)
+    assert params["optimizer"] == "random-search"
+    assert {"manifest.json", "program.json", "prompts"} <= set(files)
+    assert steps == [item.number for item in run.candidates if item.complete]
+    assert spans == ["chat scripted", "predict self"]

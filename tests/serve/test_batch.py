@@ -20,7 +20,9 @@ async def test_each_row_has_an_answer_or_a_problem_of_its_own() -> None:
     async with client_of(app_of()) as client:
         answer = await client.post(BATCH, json={"rows": rows})
     results = answer.json()["results"]
-    assert results[0] == {"outputs": {"team": "shipping"}, "run": "run-a", "calls": 1}
+    name = answer.headers["x-request-id"]
+    expected = {"outputs": {"team": "shipping"}, "run": "run-a", "calls": 1, "id": f"{name}.0"}
+    assert results[0] == expected
     assert results[2]["outputs"] == {"team": "billing"}
     assert [item["problem"]["status"] for item in (results[1], results[3])] == [422, 422]
     assert results[1]["problem"]["instance"].endswith(f"{answer.headers['x-request-id']}.1")

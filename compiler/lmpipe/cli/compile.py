@@ -29,6 +29,14 @@ class RecipeOptions:
         str | None, typer.Option(metavar="NAME", help="Where weights are trained: local or hosted.")
     ] = None
     train: Annotated[str | None, typer.Option(metavar="PATH", help="Training examples.")] = None
+    from_feedback: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Feedback on served answers to learn from too: a folder of lmpipe serve "
+            "--feedback.",
+        ),
+    ] = None
     val: Annotated[str | None, typer.Option(metavar="PATH", help="Validation examples.")] = None
     test: Annotated[str | None, typer.Option(metavar="PATH", help="Test examples.")] = None
     train_size: Annotated[
@@ -88,6 +96,12 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its maximum LM calls, then exit.")
     ] = False,
+    mlflow: Annotated[
+        bool,
+        typer.Option(
+            "--mlflow", help="Log the compile at the MLflow server in $MLFLOW_TRACKING_URI."
+        ),
+    ] = False,
     json: JsonLines = False,
     require_improvement: Annotated[
         bool, typer.Option("--require-improvement", help="Exit with 3 if the result is not better.")
@@ -96,6 +110,7 @@ def command(
     """Compile a program: search, test once, save."""
     from lmpipe.cli.overrides import lm_overrides
     from lmpipe.cli.targets import open_runtime, split_target
+    from lmpipe.cli.tracking import tracking
     from lmpipe.compiling.compile import compile as compile_recipe
     from lmpipe.compiling.load_recipe import load_recipe
     from lmpipe.errors import RecipeError
@@ -111,17 +126,19 @@ def command(
         _print_plan(recipe, json=json)
         return
     view = _view(recipe, json=json)
-    with open_runtime(runtime, view=view), view:
-        run = compile_recipe(
-            recipe,
-            runs=runs,
-            watchers=[view],
-            concurrency=runtime.concurrency,
-            origin=_origin(*split_target(file)),
-            overrides=overrides.to_json(),
-            progress=False,  # the view shows it
-        )
-    _finish(run, json=json)
+    with tracking(mlflow) as tracked:
+        with open_runtime(runtime, view=view), view:
+            run = compile_recipe(
+                recipe,
+                runs=runs,
+                watchers=[view, *tracked.watchers],
+                concurrency=runtime.concurrency,
+                origin=_origin(*split_target(file)),
+                overrides=overrides.to_json(),
+                progress=False,  # the view shows it
+            )
+        _finish(run, json=json)
+        tracked.register(run)
     if require_improvement and not (run.test and run.test.improved):
         fail(
             "not improved: the paired 95 % interval of the difference is not above zero",

@@ -32,6 +32,7 @@ class Registry(StrEnum):
     """Where prompts are registered."""
 
     MLFLOW = "mlflow"
+    MLFLOW_RUN = "mlflow-run"
     LANGFUSE = "langfuse"
 
 
@@ -50,7 +51,11 @@ def command(
     ] = Format.HF,
     to: Annotated[
         Registry | None,
-        typer.Option("--to", help="Register the prompts there instead, with the run's scores."),
+        typer.Option(
+            "--to",
+            help="Register the prompts there instead, with the run's scores; mlflow-run logs the "
+            "compile as a run.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -103,6 +108,13 @@ def command(
     elif format_ in (Format.HF, Format.OPENAI_ROWS):
         _refuse(compared, f"fine-tuning rows: choose a --format other than {format_.value}")
         export_rows(where, "hf" if format_ is Format.HF else "openai", out or Path("rows"))
+        return
+    if to is Registry.MLFLOW_RUN:
+        if name is not None:
+            raise ConfigError("--name is for prompts: a run has the name of its folder")
+        from lmpipe.integrations.mlflow.tracking import track_in_mlflow
+
+        typer.echo(track_in_mlflow(where.target))
         return
     opened = open_target(where, lm_overrides(lms))
     with (
@@ -167,9 +179,7 @@ def _write(
 
 def _register(opened: OpenTarget, to: Registry, name: str | None) -> None:
     from lmpipe.errors import ArtifactError
-    from lmpipe.integrations.export.document import prompt_document
-    from lmpipe.integrations.export.recorded_calls import exportable_predictors
-    from lmpipe.integrations.registries.entry import PromptEntry
+    from lmpipe.integrations.registries.entry import prompt_entries
     from lmpipe.integrations.registries.langfuse import register_at_langfuse
     from lmpipe.integrations.registries.mlflow import register_at_mlflow
 
@@ -177,11 +187,7 @@ def _register(opened: OpenTarget, to: Registry, name: str | None) -> None:
         raise ArtifactError(
             f"{opened.name} is not a run folder, and has no scores to register: compile it first"
         )
-    prefix = name or type(opened.program).__name__
-    entries = [
-        PromptEntry.of(prompt_document(path, predictor), opened.artifact, prefix=prefix)
-        for path, predictor in exportable_predictors(opened.program).items()
-    ]
+    entries = prompt_entries(opened.program, opened.artifact, prefix=name or "")
     register = register_at_mlflow if to is Registry.MLFLOW else register_at_langfuse
     for registered in register(entries):
         typer.echo(registered)

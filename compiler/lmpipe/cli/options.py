@@ -211,6 +211,14 @@ class RuntimeOptions:
         Path | None,
         typer.Option(metavar="FILE", help="Replay all LM calls from a cassette: no LM, no cache."),
     ] = None
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel",
+            help="Send traces and metrics by OpenTelemetry, as the variables OTEL_… say; also on "
+            "if $OTEL_EXPORTER_OTLP_ENDPOINT is set.",
+        ),
+    ] = False
     record_tools: Annotated[
         bool,
         typer.Option("--record-tools", help="With --record, record the results of tools too."),

@@ -85,6 +85,7 @@ class Overrides:
     embedder: LMChoice | None = None
     rates: RateOptions | None = None
     train: str | None = None
+    from_feedback: str | None = None
     val: str | None = None
     test: str | None = None
     train_size: int | None = None
@@ -110,7 +111,10 @@ class Overrides:
         if self.objectives is not None:
             changes["objectives"] = parse_weights(self.objectives)
         changes |= {role: choice.lm() for role in _ROLES if (choice := getattr(self, role))}
-        changed = self._with_rates(recipe.replace(**changes, **self._data(recipe)))
+        changed = recipe.replace(**changes, **self._data(recipe))
+        if self.from_feedback is not None:
+            changed = _with_feedback(changed, self.from_feedback)
+        changed = self._with_rates(changed)
         if self.trainer is None:
             return changed
         return changed.replace(
@@ -281,6 +285,28 @@ def _with_path(data: Data, path: str) -> Source:
             "give the recipe a lmpipe.Source(…, inputs=[…])"
         )
     return Source(path, inputs=list(data[0].inputs))
+
+
+def _with_feedback(recipe: Recipe, path: str) -> Recipe:
+    """Add feedback to the training data; rows that are in the recipe's other data are left out."""
+    from lmpipe.data.source import load_examples
+    from lmpipe.monitoring.feedback_rows import read_feedback, with_feedback
+
+    others = {"val": recipe.val, "test": recipe.test}
+    held_out = [
+        example
+        for name, data in others.items()
+        if data is not None
+        for example in load_examples(name, data)
+    ]
+    rows = read_feedback(path)
+    if not rows:
+        raise RecipeError(
+            f"--from-feedback {path} has no row to learn from: a row needs a correction, or a "
+            "score of 0.9 or more"
+        )
+    train = load_examples("train", recipe.train)
+    return recipe.replace(train=with_feedback(train, rows, held_out))
 
 
 def _from_hub(data: Data | None) -> bool:

@@ -23,8 +23,9 @@ def command(
     import orjson
 
     from lmpipe.errors import ArtifactError
+    from lmpipe.monitoring.drift import Drift
     from lmpipe.report.runs_table import print_runs
-    from lmpipe.report.terminal import make_console
+    from lmpipe.report.terminal import make_console, say
 
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder; `lmpipe compile FILE` creates it")
@@ -33,7 +34,13 @@ def command(
         for run in runs:
             typer.echo(orjson.dumps(run).decode())
     elif runs:
-        print_runs(make_console(), runs)
+        console = make_console()
+        print_runs(console, runs)
+        for run in runs:
+            if run["drift"]:
+                drift = Drift(**run["drift"])
+                line = f"drift  {run['folder']}: {drift}; compile it on newer data"
+                say(console, line, style="yellow")
     else:
         typer.echo(f"no runs in {folder}; `lmpipe compile FILE` creates one")
 
@@ -68,4 +75,17 @@ def _entry(folder: Path, manifest: Manifest | None) -> dict[str, Any]:
         "difference": test.difference if test else None,
         "interval": list(test.interval) if test else None,
         "calls": manifest.spend.total.calls if manifest and manifest.spend else None,
+        "drift": _drift(folder),
     }
+
+
+def _drift(folder: Path) -> dict[str, Any] | None:
+    """Return how served inputs leave those of the compile; None if they do not, or nobody knows."""
+    from lmpipe.errors import ArtifactError
+    from lmpipe.monitoring.served_inputs import drift_of
+
+    try:
+        drift = drift_of(folder)
+    except ArtifactError:
+        return None  # the table shows what is known of the run
+    return drift.to_json() if drift else None

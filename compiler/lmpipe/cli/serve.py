@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,13 +29,15 @@ from lmpipe.errors import ConfigError
 if TYPE_CHECKING:
     from lmpipe.cli.overrides import Overrides
     from lmpipe.cli.targets import OpenTarget
+    from lmpipe.integrations.open_telemetry.instrument import Instrumentation
     from lmpipe.lm.runtime import Runtime
+    from lmpipe.serve.app import ServeApp
     from lmpipe.serve.deployment import Deployment, ServedRun
     from lmpipe.serve.options import ServeOptions
     from lmpipe.serve.run_source import RunSource
     from lmpipe.serve.server import HttpServer
 
-_WATCH_SECONDS = 2.0
+_WATCH_SECONDS, _COUNT_SECONDS = 2.0, 5.0
 _KEYS, _ADMIN_KEYS = "LMPIPE_SERVE_KEYS", "LMPIPE_SERVE_ADMIN_KEYS"
 
 _WANTED = re.compile(r"(?:(?P<name>[^=/\\]+)=)?(?P<target>.+?)(?:@(?P<share>[0-9.]+))?", re.DOTALL)
@@ -94,6 +97,21 @@ class ServerOptions:
         bool,
         typer.Option("--mcp", help="Serve the programs as tools of the MCP too, at /mcp."),
     ] = False
+    feedback: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            envvar="LMPIPE_FEEDBACK",
+            help="Folder for the last 10,000 answers with their inputs, and the feedback on them.",
+        ),
+    ] = None
+    no_drift: Annotated[
+        bool,
+        typer.Option(
+            "--no-drift",
+            help="Do not count in the run folders how many inputs are unlike those of the compile.",
+        ),
+    ] = False
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Log errors only, no line for each request.")
     ] = False
@@ -127,9 +145,9 @@ def command(
     options = serve_options(server, runtime.concurrency)
     wanted = [parse_wanted(text, program, trust=trust) for text in runs]
     changes = lm_overrides(lms)
-    with open_runtime(runtime, cached=not server.no_cache):
+    with open_runtime(runtime, cached=not server.no_cache) as instrumentation:
         opened = [OpenedRun.of(item, changes) for item in wanted]
-        _serve(opened, options, server)
+        _serve(opened, options, server, instrumentation)
 
 
 @dataclass(frozen=True)
@@ -233,19 +251,27 @@ def deployments_of(opened: Sequence[OpenedRun]) -> list[Deployment]:
 def _served_run(opened: OpenTarget, name: str, runtime: Runtime) -> ServedRun:
     """Return what a server needs of a target; its name is that of the recipe by default."""
     from lmpipe.cli.targets import attach_servers
+    from lmpipe.monitoring.served_inputs import ServedInputs
     from lmpipe.serve.deployment import AS_DECLARED, ServedRun
     from lmpipe.settings import Settings, using
 
     with using(lm=opened.student, runtime=runtime):  # a swap comes from another context
         attach_servers(opened)
     settings = Settings(opened.student, runtime, opened.recipe.embedder)
-    run = opened.artifact.path.resolve().name if opened.artifact else AS_DECLARED
+    folder = opened.artifact.path.resolve() if opened.artifact else None
+    run = folder.name if folder else AS_DECLARED
+    seen = ServedInputs.of(folder) if folder else None
     made = re.sub(r"[^A-Za-z0-9._-]+", "-", opened.recipe.name)[:100].strip("-._") or "program"
-    return ServedRun(name or made, run, opened.program, settings)
+    return ServedRun(name or made, run, opened.program, settings, seen)
 
 
-def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOptions) -> None:
-    from lmpipe.lm.concurrency.loop import run_sync
+def _serve(
+    opened: Sequence[OpenedRun],
+    options: ServeOptions,
+    server: ServerOptions,
+    instrumentation: Instrumentation | None,
+) -> None:
+    from lmpipe.monitoring.feedback import FeedbackFolder
     from lmpipe.serve.access_log import AccessLog
     from lmpipe.serve.app import ServeApp
     from lmpipe.serve.deployment import Programs
@@ -254,10 +280,33 @@ def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOpt
     deployments = deployments_of(opened)
     sources = {item.served.name: item.source for item in opened if item.source is not None}
     access = None if server.quiet else AccessLog()
+    feedback = FeedbackFolder(server.feedback) if server.feedback is not None else None
     app = ServeApp(
-        Programs(deployments), options, sources=sources, mcp=server.mcp, access_log=access
+        Programs(deployments),
+        options,
+        sources=sources,
+        mcp=server.mcp,
+        access_log=access,
+        feedback=feedback,
     )
-    http = HttpServer(app, host=server.host, port=server.port, grace=server.grace)
+    around = None if instrumentation is None else partial(_traced, instrumentation)
+    http = HttpServer(app, host=server.host, port=server.port, grace=server.grace, around=around)
+    _answer(http, app, deployments, server)
+    say_error("stopped")
+
+
+def _traced(instrumentation: Instrumentation, app: Any) -> Any:
+    from lmpipe.integrations.open_telemetry.requests import traced
+
+    return traced(app, instrumentation)
+
+
+def _answer(
+    http: HttpServer, app: ServeApp, deployments: Sequence[Deployment], server: ServerOptions
+) -> None:
+    """Say where the server is, and answer until it is stopped."""
+    from lmpipe.lm.concurrency.loop import run_sync
+
     _log_to_stderr()
     for item in deployments:
         runs = ", ".join(f"{run['run']} ({run['share']:.0%})" for run in item.describe())
@@ -267,10 +316,11 @@ def _serve(opened: Sequence[OpenedRun], options: ServeOptions, server: ServerOpt
     gc.collect()
     gc.freeze()  # what is loaded stays for as long as the process: the collector need not look
     beside = [app.watch.run(_WATCH_SECONDS)] if server.watch else []
+    if not server.no_drift:
+        beside.append(app.input_counts.run(_COUNT_SECONDS))
     with _stopping(http):
         # On the loop of the LM calls, so that no request changes threads.
         run_sync(http.serve(*beside))
-    say_error("stopped")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lmpipe.cli.cassettes import open_cassette, using_cassette
 from lmpipe.cli.failures import say_error
+from lmpipe.cli.instrumented import instrumented
 from lmpipe.cli.options import RuntimeOptions, TargetOptions
 from lmpipe.cli.overrides import Overrides
 from lmpipe.compiling.declared_instructions import changed_instructions
@@ -26,6 +27,7 @@ from lmpipe.report.run_files import parse_manifest
 from lmpipe.settings import configured_lm, current_settings, make_runtime, using
 
 if TYPE_CHECKING:
+    from lmpipe.integrations.open_telemetry.instrument import Instrumentation
     from lmpipe.report.progress import ProgressView
 
 
@@ -132,8 +134,12 @@ def attach_servers(opened: OpenTarget) -> None:
 @contextmanager
 def open_runtime(
     options: RuntimeOptions, *, view: ProgressView | None = None, cached: bool = True
-) -> Iterator[None]:
-    """Use a runtime for one command, and close it at the end; the view is notified of retries."""
+) -> Iterator[Instrumentation | None]:
+    """Use a runtime for one command, and close it at the end; the view is notified of retries.
+
+    Yields:
+        What sends traces and metrics, if they are wanted.
+    """
     cassette = open_cassette(options.record, options.replay, record_tools=options.record_tools)
     runtime = make_runtime(
         cache=False if options.replay or not cached else options.cache or True,
@@ -145,7 +151,11 @@ def open_runtime(
         runtime.store = LayeredStore(cassette, runtime.store)
     try:
         # The configured LM stays: the LM calls of a metric must not go to the student.
-        with using(lm=configured_lm(), runtime=runtime), using_cassette(cassette):
-            yield
+        with (
+            instrumented(options.otel) as instrumentation,
+            using(lm=configured_lm(), runtime=runtime),
+            using_cassette(cassette),
+        ):
+            yield instrumentation
     finally:
         runtime.close()

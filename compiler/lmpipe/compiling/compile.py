@@ -36,8 +36,9 @@ from lmpipe.foundation.termination import sigterm_ends
 from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.lm.events import CompileEnded, CompileStarted
 from lmpipe.lm.observing import AnyObserved, listening, observed
+from lmpipe.monitoring.input_profile import InputProfile
 from lmpipe.optimize.engine.budget import Ledger
-from lmpipe.optimize.engine.events import Watcher, Watchers
+from lmpipe.optimize.engine.events import FolderWatcher, Watcher, Watchers
 from lmpipe.optimize.engine.task import Task
 from lmpipe.settings import current_settings, using
 from lmpipe.weights.trainings import Trainings
@@ -121,6 +122,11 @@ async def _in_turn(
         writer = RunWriter(folder, lock, manifest)
         for kind, message in notices.items():
             writer.note(kind, {"message": message})
+        inputs = [row.inputs for row in (*prepared.train, *prepared.val, *prepared.test)]
+        InputProfile.of(inputs).write(folder)
+        for watcher in watchers:
+            if isinstance(watcher, FolderWatcher):
+                watcher.opened(folder)
         seen = (*watchers, EventWatcher(call)) if listening else watchers
         return await _compile(prepared, writer, seen, concurrency, progress)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
+from io import FileIO
 from pathlib import Path
 
 from lmpipe.foundation.atomic_files import lock_file
 from lmpipe.foundation.storing import open_own, storing
+
+_CHUNK = 2**16  # bytes that are read at once to find the last line
 
 
 class LineFile:
@@ -57,3 +61,41 @@ class LineFile:
     def close(self) -> None:
         """Close the file and unlock it."""
         self._file.close()
+
+
+def append_durably(path: Path, line: bytes) -> None:
+    """Append a line, given without the newline at its end; it is on the disk when this returns.
+
+    Several processes may append to one file. What a process that was killed left of a line is
+    dropped.
+
+    Raises:
+        StorageError: if it cannot be written; the file is then as it was.
+    """
+    with os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND), "r+b", buffering=0) as file:
+        while not lock_file(file):
+            time.sleep(0.001)  # another process appends its line
+        size = _whole_lines(file)
+        try:
+            with storing(path):
+                file.truncate(size)
+                rest = memoryview(line + b"\n")
+                while rest:
+                    rest = rest[os.write(file.fileno(), rest) :]
+                os.fsync(file.fileno())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.truncate(size)
+            raise
+
+
+def _whole_lines(file: FileIO) -> int:
+    """Return the size of a file without an incomplete last line."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _CHUNK)
+        file.seek(start)
+        if found := file.read(end - start).rfind(b"\n") + 1:
+            return start + found
+        end = start
+    return 0

@@ -83,6 +83,8 @@ class _Place:
 listening: list[_Registered] = []
 
 _configured: tuple[_Registered, ...] = ()
+_added: tuple[_Registered, ...] = ()
+_everywhere: tuple[_Registered, ...] = ()  # both
 _lock = threading.Lock()
 _numbers = count(1)
 _HERE: ContextVar[_Place] = ContextVar("lmpipe_place", default=_Place())  # noqa: B039 - frozen
@@ -127,13 +129,35 @@ def listen_everywhere(listeners: Sequence[Listener]) -> None:
     Raises:
         ConfigError: if one is not callable.
     """
-    global _configured  # noqa: PLW0603 - `configure` is the one explicit global
     registered = tuple(map(_Registered, listeners))
     with _lock:
-        for one in _configured:
-            listening.remove(one)
-        listening.extend(registered)
-        _configured = registered
+        _listen(registered, _added)
+
+
+def listen_always(listener: Listener) -> Callable[[], None]:
+    """Tell a listener about all calls of the process, beside those of `configure`.
+
+    Returns:
+        A function that ends it.
+    """
+    registered = _Registered(listener)
+    with _lock:
+        _listen(_configured, (*_added, registered))
+
+    def end() -> None:
+        with _lock:
+            _listen(_configured, tuple(one for one in _added if one is not registered))
+
+    return end
+
+
+def _listen(configured: tuple[_Registered, ...], added: tuple[_Registered, ...]) -> None:
+    """Set who listens to the whole process; the lock is held."""
+    global _configured, _added, _everywhere
+    for one in _everywhere:
+        listening.remove(one)
+    _configured, _added, _everywhere = configured, added, (*configured, *added)
+    listening.extend(_everywhere)
 
 
 class Observed:
@@ -243,7 +267,7 @@ def observed(
         since: when it started, as `time.perf_counter()` said, if not now.
     """
     here = _HERE.get()
-    listeners = () if here.silent else (*here.listeners, *_configured)
+    listeners = () if here.silent else (*here.listeners, *_everywhere)
     if not listeners:
         return _NOBODY
     if paths is not None and not here.paths:
@@ -263,7 +287,7 @@ def tell_here(kind: type[Event], **fields: Any) -> None:
     if here.id is None or here.root is None or here.silent:
         return
     event = kind(id=here.id, parent=here.parent, root=here.root, at=time.time(), **fields)
-    _tell((*here.listeners, *_configured), event)
+    _tell((*here.listeners, *_everywhere), event)
 
 
 def path_here(predictor: object, path: str) -> str:

@@ -15,13 +15,16 @@ from starlette.types import Receive, Scope, Send
 from lmpipe.errors import ConfigError
 from lmpipe.lm.current import current_settings
 from lmpipe.modules.module import Module, check_program
+from lmpipe.monitoring.feedback import FeedbackFolder
 from lmpipe.serve.access_log import AccessLog
 from lmpipe.serve.admin import AdminEndpoint
 from lmpipe.serve.chat import ChatEndpoints
 from lmpipe.serve.deployment import AS_DECLARED, Deployment, Programs, ServedRun
 from lmpipe.serve.endpoints import ProgramEndpoints
 from lmpipe.serve.error_log import ErrorLog
+from lmpipe.serve.feedback import FeedbackEndpoint, KeptAnswers
 from lmpipe.serve.gate import Gate
+from lmpipe.serve.input_counts import InputCounts
 from lmpipe.serve.openapi import OpenAPI
 from lmpipe.serve.options import ServeOptions
 from lmpipe.serve.requests import json_response
@@ -43,9 +46,11 @@ class ServeApp:
         sources: where runs to swap in come from, by program; without one, none can be.
         access_log: gets a line for each request.
         mcp: whether the programs are tools at `/mcp` too; needs the package of that name.
+        feedback: keeps the last answers and the feedback on them.
 
     Attributes:
         watch: looks for newer runs, while its `run` is awaited.
+        input_counts: counts unusual inputs in the run folders, while its `run` is awaited.
         ready: whether the server wants requests; `/ready` tells load balancers.
     """
 
@@ -57,6 +62,7 @@ class ServeApp:
         sources: Mapping[str, RunSource] | None = None,
         mcp: bool = False,
         access_log: AccessLog | None = None,
+        feedback: FeedbackFolder | None = None,
     ) -> None:
         self.programs = programs
         self.options = options or ServeOptions()
@@ -64,9 +70,11 @@ class ServeApp:
         self.ready = True
         self._access_log = access_log
         errors = ErrorLog(programs, self.options)
-        self._service = Service(programs, self.options, self.slots, errors)
+        self._answers = KeptAnswers(feedback, errors) if feedback is not None else None
+        self._service = Service(programs, self.options, self.slots, errors, self._answers)
         self._sources = sources or {}
         self.watch = Watch(programs, self._sources, errors)
+        self.input_counts = InputCounts(programs, errors)
         self._tools = self._make_tools() if mcp else None
         router = Router(self._routes(), lifespan=self._lifespan)
         self._gate = Gate(router, self.options, errors, access_log, stopping=lambda: not self.ready)
@@ -79,7 +87,8 @@ class ServeApp:
     def _routes(self) -> Sequence[BaseRoute]:
         programs, chat = ProgramEndpoints(self._service), ChatEndpoints(self._service)
         admin = AdminEndpoint(self.programs, self._sources, self.options)
-        openapi = OpenAPI(self.programs, self.options)
+        feedback = FeedbackEndpoint(self.programs, self._answers)
+        openapi = OpenAPI(self.programs, self.options, feedback=self._answers is not None)
         tools = [] if self._tools is None else [Route("/mcp", self._tools.app)]
         return [
             Route("/v1/programs/{name}", programs.answer, methods=["POST"]),
@@ -87,6 +96,7 @@ class ServeApp:
             Route("/v1/programs/{name}", programs.describe, methods=["GET"]),
             Route("/v1/programs/{name}/runs", admin.swap, methods=["PUT"]),
             Route("/v1/programs", programs.list_programs, methods=["GET"]),
+            Route("/feedback", feedback.give, methods=["POST"]),
             Route("/v1/chat/completions", chat.complete, methods=["POST"]),
             Route("/v1/models", chat.models, methods=["GET"]),
             Route("/openapi.json", openapi.document, methods=["GET"]),
@@ -112,6 +122,12 @@ class ServeApp:
             yield
         if self._access_log is not None:
             self._access_log.flush()
+        self.close()
+
+    def close(self) -> None:
+        """Write the answers that are kept; a server does so when it stops."""
+        if self._answers is not None:
+            self._answers.close()
 
     async def _health(self, request: Request) -> Response:
         """Say that the process answers."""
@@ -124,7 +140,11 @@ class ServeApp:
 
 
 def make_app(
-    programs: Mapping[str, Module], options: ServeOptions | None = None, *, mcp: bool = False
+    programs: Mapping[str, Module],
+    options: ServeOptions | None = None,
+    *,
+    mcp: bool = False,
+    feedback: str | Path | None = None,
 ) -> ServeApp:
     """Make the application of a server over programs in Python, on the configured LM.
 
@@ -134,6 +154,7 @@ def make_app(
         programs: the programs by their names in URLs.
         options: the limits, and who may use it.
         mcp: whether the programs are tools at `/mcp` too.
+        feedback: the folder for the last answers and the feedback on them; None keeps neither.
 
     Raises:
         ConfigError: if there are no programs, or the mcp package is missing.
@@ -148,7 +169,8 @@ def make_app(
         Deployment([ServedRun(name, AS_DECLARED, program, settings)], [1.0])
         for name, program in programs.items()
     ]
-    return ServeApp(Programs(deployments), options, mcp=mcp)
+    folder = None if feedback is None else FeedbackFolder(Path(feedback))
+    return ServeApp(Programs(deployments), options, mcp=mcp, feedback=folder)
 
 
 async def _docs(request: Request) -> Response:

@@ -9,9 +9,9 @@ from typing import Any
 from lmpipe.foundation.exact_json import json_fragment
 from lmpipe.lm.concurrency.in_order import run_in_order
 from lmpipe.serve.deployment import Deployment, ServedRun
-from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.problems import FieldProblem, Problem, Refused
-from lmpipe.serve.running import Answer, RunLimits, Slots, run
+from lmpipe.serve.running import Answer, RunLimits, run
+from lmpipe.serve.service import Service
 
 _ROWS = "rows"
 
@@ -24,16 +24,17 @@ class Batch:
         deployment: what answers.
         wanted: the run that has to answer; None to choose one for each row.
         unit: whom the rows are for, which decides which run answers.
+        id: the id of the request; that of a row has its number after it.
         limits: what the run of one row may take.
-        slots: a batch takes half of those that are free, so that others get in too.
+        service: a batch takes half of its free slots, so that others get in too.
     """
 
     deployment: Deployment
     wanted: ServedRun | None
     unit: str
+    id: str
     limits: RunLimits
-    slots: Slots
-    errors: ErrorLog
+    service: Service
 
     async def answer(self, rows: list[Any]) -> list[dict[str, Any]]:
         """Run the program on all rows; results have their order.
@@ -41,21 +42,25 @@ class Batch:
         Raises:
             Refused: if no slot is free.
         """
-        count = max(1, min(len(rows), self.slots.free // 2))
-        with self.slots.take(count):
+        slots = self.service.slots
+        count = max(1, min(len(rows), slots.free // 2))
+        with slots.take(count):
             return await run_in_order(list(enumerate(rows)), count, run=self._row)
 
     async def _row(self, numbered: tuple[int, Any]) -> dict[str, Any]:
         number, row = numbered
-        name = f"{self.unit}.{number}"
-        served = self.wanted or self.deployment.choose(name)
+        name = f"{self.id}.{number}"
+        served = self.wanted or self.deployment.choose(f"{self.unit}.{number}")
         try:
-            answer: Answer = await run(served, served.interface.read(row), self.limits)
+            inputs = served.interface.read(row)
+            answer: Answer = await run(served, inputs, self.limits)
+            outputs = served.interface.write(answer.result)
             # Written here, so that an output that is not JSON fails only its own row.
-            outputs = json_fragment(served.interface.write(answer.result))
+            written = json_fragment(outputs)
         except Exception as error:  # noqa: BLE001 - a program may raise anything
-            return {"problem": self.errors.problem_of(error, name).to_json(name)}
-        return {"outputs": outputs, "run": served.run, "calls": len(answer.charges)}
+            return {"problem": self.service.errors.problem_of(error, name).to_json(name)}
+        self.service.keep(name, served, inputs, outputs)
+        return {"outputs": written, "run": served.run, "calls": len(answer.charges), "id": name}
 
 
 def rows_of(body: object, most: int) -> list[Any]:

@@ -62,10 +62,9 @@ class Completion:
     created: int
     with_usage: bool = False
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
-        """Return the completion."""
-        interface = self.served.interface
-        text, reasoning = content_of(interface, interface.write(answer.result))
+    def whole(self, answer: Answer, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the completion of an answer, of which the outputs are given too."""
+        text, reasoning = content_of(self.served.interface, outputs)
         message = {"role": "assistant", "content": text, "refusal": None}
         if reasoning:
             message["reasoning_content"] = reasoning
@@ -127,12 +126,14 @@ class ChatEndpoints:
         if body.get("stream") is True:
             held = ExitStack()
             running = held.enter_context(self._service.streaming(served, inputs, limits))
-            chunks = self._chunks(completion, running, request_id(request))
+            chunks = self._chunks(completion, running, request_id(request), inputs)
             return EventStream(chunks, held, {**answer_headers(served), **headers})
         with self._service.slots.take(), while_connected(request.receive):
             answer = await run(served, inputs, limits)
+        outputs = served.interface.write(answer.result)
+        self._service.keep(request_id(request), served, inputs, outputs)
         headers |= answer_headers(served, answer)
-        return json_response(completion.whole(answer), headers=headers)
+        return json_response(completion.whole(answer, outputs), headers=headers)
 
     def _chosen(self, request: Request, body: Mapping[str, Any]) -> ServedRun:
         """Return the run that answers for the model, which is `<program>` or `<program>@<run>`."""
@@ -153,7 +154,11 @@ class ChatEndpoints:
         return choose_run(deployment, request)
 
     async def _chunks(
-        self, completion: Completion, running: Stream[Answer], name: str
+        self,
+        completion: Completion,
+        running: Stream[Answer],
+        name: str,
+        inputs: Mapping[str, Any],
     ) -> AsyncGenerator[bytes, None]:
         """Stream a completion: the text as the LM writes it, if that is sure to be the answer."""
         try:
@@ -166,7 +171,9 @@ class ChatEndpoints:
                     yield completion.chunk(delta)
             answer = await running.aresult()
             interface = completion.served.interface
-            text, reasoning = content_of(interface, interface.write(answer.result))
+            outputs = interface.write(answer.result)
+            self._service.keep(name, completion.served, inputs, outputs)
+            text, reasoning = content_of(interface, outputs)
             if rest := writing.rest(text, reasoning):
                 yield completion.chunk(rest)
             yield completion.chunk({}, "stop")

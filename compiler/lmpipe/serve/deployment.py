@@ -14,6 +14,7 @@ from typing import Any
 from lmpipe.errors import ConfigError
 from lmpipe.lm.current import Settings
 from lmpipe.modules.module import Module
+from lmpipe.monitoring.served_inputs import ServedInputs
 from lmpipe.serve.interface import Interface
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -40,12 +41,15 @@ class ServedRun:
         run: the name of the run folder, or what stands for it if the program was not compiled.
         program: the program, bound to what was learned.
         settings: its LM, the runtime of its calls, and its embedder.
+        seen: counts the inputs that it is served; None if they are not compared with those of its
+            compile.
     """
 
     name: str
     run: str
     program: Module
     settings: Settings
+    seen: ServedInputs | None = None
 
     @cached_property
     def interface(self) -> Interface:

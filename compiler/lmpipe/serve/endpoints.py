@@ -43,8 +43,9 @@ class ProgramEndpoints:
             return self._streamed(request, served, inputs, limits)
         with self._service.slots.take(), while_connected(request.receive):
             answer = await run(served, inputs, limits)
-        headers = answer_headers(served, answer)
-        return json_response(served.interface.write(answer.result), headers=headers)
+        outputs = served.interface.write(answer.result)
+        self._service.keep(request_id(request), served, inputs, outputs)
+        return json_response(outputs, headers=answer_headers(served, answer))
 
     def _streamed(
         self, request: Request, served: ServedRun, inputs: dict[str, Any], limits: RunLimits
@@ -53,7 +54,7 @@ class ProgramEndpoints:
         running = held.enter_context(self._service.streaming(served, inputs, limits))
         everything = request.query_params.get("events") == "all"
         events = program_events(
-            served, running, self._service.errors, request_id(request), everything=everything
+            served, running, self._service, request_id(request), inputs, everything=everything
         )
         return EventStream(events, held, answer_headers(served))
 
@@ -64,7 +65,7 @@ class ProgramEndpoints:
         limits = service.limits(headers_of(request))
         wanted = choose_run(deployment, request) if RUN_HEADER in headers_of(request) else None
         unit = headers_of(request).get(UNIT_HEADER) or request_id(request)
-        batch = Batch(deployment, wanted, unit, limits, service.slots, service.errors)
+        batch = Batch(deployment, wanted, unit, request_id(request), limits, service)
         rows = rows_of(await read_json(request), service.options.max_batch)
         with while_connected(request.receive):
             results = await batch.answer(rows)

@@ -61,6 +61,7 @@ class McpTools:
             with self._service.slots.take(), while_connected(request.receive):
                 answer = await run(served, inputs, limits)
             outputs = served.interface.write(answer.result)
+            self._service.keep(name, served, inputs, outputs)
         except ClientDisconnect:
             return CallToolResult(content=[], is_error=True)  # nobody is there to be told
         except Exception as error:  # noqa: BLE001 - a program may raise anything

@@ -71,14 +71,20 @@ _EVENTS = (
 class OpenAPI:
     """Makes the OpenAPI document of the programs, and keeps it until one is swapped."""
 
-    def __init__(self, programs: Programs, options: ServeOptions) -> None:
-        self._programs, self._options = programs, options
+    def __init__(
+        self, programs: Programs, options: ServeOptions, *, feedback: bool = False
+    ) -> None:
+        """Describe programs; `feedback` says whether the server takes it."""
+        self._programs, self._options, self._feedback = programs, options, feedback
         self._made: tuple[int, dict[str, Any]] | None = None
 
     async def document(self, request: Request) -> Response:
         """Answer with the document."""
         if self._made is None or self._made[0] != self._programs.version:
-            self._made = self._programs.version, _document_of(self._programs, self._options)
+            made = _document_of(self._programs, self._options)
+            if self._feedback:
+                made["paths"]["/feedback"] = {"post": _feedback_operation()}
+            self._made = self._programs.version, made
         return json_response(self._made[1])
 
 
@@ -167,6 +173,7 @@ def _batch_operation(deployment: Deployment) -> dict[str, Any]:
             "outputs": _reference(f"{name}.outputs"),
             "run": {"type": "string"},
             "calls": {"type": "integer"},
+            "id": {"type": "string", "description": "the id of the row, for feedback"},
             "problem": _reference("Problem"),
         },
     }
@@ -204,6 +211,21 @@ def _chat_operation() -> dict[str, Any]:
             },
             **_problem_responses(),
         },
+    }
+
+
+def _feedback_operation() -> dict[str, Any]:
+    body = _object(id={"type": "string", "description": "the X-Request-Id of an answer"})
+    body["properties"] |= {
+        "score": {"type": "number", "minimum": 0, "maximum": 1},
+        "correction": {"description": "the right outputs by name, as far as others were given"},
+    }
+    statuses = {"201": "it is kept", "404": "no such answer", "422": "it cannot be used"}
+    return {
+        "operationId": "feedback",
+        "summary": "Say how good an answer was, or what it should have been",
+        "requestBody": {"required": True, "content": _json_content(body)},
+        "responses": {status: {"description": text} for status, text in statuses.items()},
     }
 
 

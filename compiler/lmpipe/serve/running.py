@@ -126,6 +126,8 @@ async def run(served: ServedRun, inputs: Mapping[str, Any], limits: RunLimits) -
         CallLimitError: if it makes more LM calls.
         Exception: whatever else the program raises.
     """
+    if served.seen is not None:
+        served.seen.see(inputs)
     budget = nullcontext() if limits.calls is None else scope(max_calls=limits.calls)
     with overriding(served.settings), budget, metering() as charges:
         result = await within(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from lmpipe.errors import ConfigError
 from lmpipe.serve.app import ServeApp
@@ -24,19 +25,26 @@ class HttpServer:
         host: the address to listen on.
         port: the port; 0 finds a free one.
         grace: the seconds that requests in flight have to end after `stop`.
+        around: puts another application around it, such as one that traces requests.
 
     Raises:
         ConfigError: if the address cannot be used.
     """
 
     def __init__(
-        self, app: ServeApp, *, host: str = "127.0.0.1", port: int = 0, grace: float = 30.0
+        self,
+        app: ServeApp,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        grace: float = 30.0,
+        around: Callable[[ASGIApp], ASGIApp] | None = None,
     ) -> None:
         self._app = app
         self._socket = _listen(host, port)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                app,
+                app if around is None else around(app),
                 lifespan="on",
                 log_config=None,
                 access_log=False,

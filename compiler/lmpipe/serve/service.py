@@ -10,6 +10,7 @@ from typing import Any
 from lmpipe.modules.stream import Stream
 from lmpipe.serve.deployment import Programs, ServedRun
 from lmpipe.serve.error_log import ErrorLog
+from lmpipe.serve.feedback import KeptAnswers
 from lmpipe.serve.options import ServeOptions
 from lmpipe.serve.running import Answer, RunLimits, Slots, stream
 
@@ -23,12 +24,21 @@ class Service:
         options: the limits of the server.
         slots: the runs in flight at all addresses together.
         errors: the log of what fails.
+        answers: keeps answers, for feedback on them; None if none is wanted.
     """
 
     programs: Programs
     options: ServeOptions
     slots: Slots
     errors: ErrorLog
+    answers: KeptAnswers | None = None
+
+    def keep(
+        self, answer_id: str, served: ServedRun, inputs: Mapping[str, Any], outputs: Any
+    ) -> None:
+        """Keep an answer, if feedback is wanted."""
+        if self.answers is not None:
+            self.answers.keep(answer_id, served, inputs, outputs)
 
     def limits(self, headers: Mapping[str, str]) -> RunLimits:
         """Return what the run of a request with these headers may take."""

@@ -17,8 +17,8 @@ from lmpipe.lm.stream_events import Partial, StreamEvent, Thinking, ToolCalled
 from lmpipe.modules.stream import Stream
 from lmpipe.serve.client_gone import while_connected
 from lmpipe.serve.deployment import ServedRun
-from lmpipe.serve.error_log import ErrorLog
 from lmpipe.serve.running import Answer
+from lmpipe.serve.service import Service
 
 _HEARTBEAT = 10.0  # seconds without an event; proxies close silent connections
 COMMENT = b": still running\n\n"
@@ -62,8 +62,9 @@ class EventStream(Response):
 async def program_events(
     served: ServedRun,
     stream: Stream[Answer],
-    errors: ErrorLog,
+    service: Service,
     request_id: str,
+    inputs: Mapping[str, Any],
     *,
     everything: bool,
 ) -> AsyncGenerator[bytes, None]:
@@ -79,10 +80,13 @@ async def program_events(
                 yield server_event(event.kind.replace(" ", "-"), _event_json(event))
         answer = await stream.aresult()
         outputs = served.interface.write(answer.result)
+        service.keep(request_id, served, inputs, outputs)
         result = {"outputs": outputs, "run": served.run, **answer.usage()}
         yield server_event("result", result)
     except Exception as error:  # noqa: BLE001 - a program may raise anything
-        yield server_event("error", errors.problem_of(error, request_id).to_json(request_id))
+        yield server_event(
+            "error", service.errors.problem_of(error, request_id).to_json(request_id)
+        )
 
 
 async def with_heartbeats(

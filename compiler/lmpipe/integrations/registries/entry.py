@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmpipe.compiling.run_folder import Artifact
-from lmpipe.integrations.export.document import question_text
+from lmpipe.integrations.export.document import prompt_document, question_text
+from lmpipe.integrations.export.recorded_calls import exportable_predictors
 from lmpipe.layouts.parse_values import json_text
+from lmpipe.modules.module import Module
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -52,6 +54,21 @@ class PromptEntry:
         """
         name = _NOT_IN_NAMES.sub("-", f"{prefix}.{document['name']}").strip("-")
         return PromptEntry(name, _messages(document), document, run_metadata(artifact))
+
+
+def prompt_entries(program: Module, artifact: Artifact, *, prefix: str = "") -> list[PromptEntry]:
+    """Make the entries of all predictors of a program that a run learned.
+
+    Args:
+        program: the program, bound to what was learned.
+        artifact: the run.
+        prefix: of the names of the prompts; by default the program's class.
+    """
+    prefix = prefix or type(program).__name__
+    return [
+        PromptEntry.of(prompt_document(path, predictor), artifact, prefix=prefix)
+        for path, predictor in exportable_predictors(program).items()
+    ]
 
 
 def run_metadata(artifact: Artifact) -> dict[str, str]:

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 from lmpipe.errors import ConfigError, RegistryError
 from lmpipe.foundation.exact_json import dump_json, load_json
@@ -54,8 +55,19 @@ class JsonApi:
         Raises:
             RegistryError: if no response comes.
         """
+        return self._send("POST", path, dump_json(dict(body)))
+
+    def get(self, path: str, **query: str) -> tuple[int, Any]:
+        """Ask for something, like `post`."""
+        return self._send("GET", f"{path}?{urlencode(query)}", None)
+
+    def put(self, path: str, data: bytes) -> tuple[int, Any]:
+        """Upload a file, like `post`."""
+        return self._send("PUT", path, data)
+
+    def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
         try:
-            response = loop.run_sync(self._post(path, dump_json(dict(body))))
+            response = loop.run_sync(self._request(method, path, body))
         except HttpError as error:
             raise RegistryError(
                 f"{self._what} does not answer ({error}): check that it is running and that its "
@@ -66,9 +78,9 @@ class JsonApi:
         except ValueError:
             return response.status, None
 
-    async def _post(self, path: str, body: bytes) -> Response:
+    async def _request(self, method: str, path: str, body: bytes | None) -> Response:
         # The client opens its connections on the loop on which it is called.
-        return await self._http.request("POST", path, body, timeout=_TIMEOUT)
+        return await self._http.request(method, path, body, timeout=_TIMEOUT)
 
     def refused(self, status: int, answer: Any) -> RegistryError:
         """Make the error for a response that is not a success, or not in the form of the API."""

@@ -6,13 +6,12 @@ a model version whose tags hold the messages, as MLflow's own client writes them
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lmpipe.errors import ConfigError
+from lmpipe.integrations.mlflow.server import mlflow_api
 from lmpipe.integrations.registries.entry import PromptEntry
-from lmpipe.integrations.registries.json_api import JsonApi, basic
+from lmpipe.integrations.registries.json_api import JsonApi
 from lmpipe.layouts.parse_values import json_text
 
 _IS_PROMPT = {"key": "mlflow.prompt.is_prompt", "value": "true"}
@@ -33,7 +32,7 @@ def register_at_mlflow(entries: Sequence[PromptEntry]) -> list[str]:
         ConfigError: if the environment does not name a server.
         RegistryError: if the server does not answer, or refuses a prompt.
     """
-    with JsonApi("MLflow", _address(), authorization=_authorization()) as api:
+    with mlflow_api() as api:
         return [_register(api, entry) for entry in entries]
 
 
@@ -78,20 +77,3 @@ def _model_config(request: Mapping[str, Any]) -> dict[str, Any]:
     rest = {name: item for name, item in request.items() if name not in (*_CONFIG, "model")}
     named = {"model_name": request["model"]} if request.get("model") else {}
     return {**named, **known, **({"extra_params": rest} if rest else {})}
-
-
-def _address() -> str:
-    address = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not address.startswith(("http://", "https://")):
-        raise ConfigError(
-            "MLFLOW_TRACKING_URI does not name a server: set it to the address of MLflow's, such "
-            "as http://127.0.0.1:5000"
-        )
-    return address
-
-
-def _authorization() -> str:
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return f"Bearer {token}"
-    user = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
-    return basic(user, os.environ.get("MLFLOW_TRACKING_PASSWORD", "")) if user else ""

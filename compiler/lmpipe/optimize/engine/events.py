@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lmpipe.evaluation.results import Evaluation, Row
 from lmpipe.lm.spend import Spend
@@ -178,6 +179,15 @@ class Watcher(Protocol):
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
         """Something else worth recording happened, such as a retry or the end of the budget."""
+        ...
+
+
+@runtime_checkable
+class FolderWatcher(Protocol):
+    """A watcher that is told the run folder before anything else."""
+
+    def opened(self, folder: Path) -> None:
+        """The run folder was opened; it has a manifest."""
         ...
 
 

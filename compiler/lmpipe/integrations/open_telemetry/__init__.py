@@ -1,0 +1,1 @@
+"""Traces and metrics of OpenTelemetry, with its conventions for generative AI."""

@@ -1,0 +1,1 @@
+"""What is known of served programs: answers, feedback on them, and how their inputs drift."""
