@@ -9,6 +9,8 @@ import typer
 from lmpipe.cli import (
     cache,
     check,
+    compare,
+    diff,
     doctor,
     export,
     history,
@@ -53,6 +55,8 @@ app.command("check")(check.command)
 app.command("eval")(eval_.command)
 app.command("run")(run.command)
 app.command("show")(show.command)
+app.command("compare")(compare.command)
+app.command("diff")(diff.command)
 app.command("runs")(runs.command)
 app.command("history")(history.command)
 app.command("report")(report.command)

@@ -90,6 +90,26 @@ def recorded_score(folder: Path, manifest: Mapping[str, Any], split: str) -> flo
     return None
 
 
+def result_rows(run: RunFiles, split: str) -> tuple[records.TestRow, ...]:
+    """Return the rows of the compiled program on a split, as the compile scored them, if it did."""
+    if split == "test":
+        return run.tests.get("compiled", ())
+    if split == "train":
+        return _rows_of(run.folder, "train")
+    return (
+        _rows_of(run.folder, f"candidate {run.manifest.best.number}") if run.manifest.best else ()
+    )
+
+
+def _rows_of(folder: Path, subject: str) -> tuple[records.TestRow, ...]:
+    path = folder / "scores.jsonl"
+    return tuple(
+        _parse(records.TestRow, line, f"{path}:{number}")
+        for number, line in enumerate(read_lines(path), start=1)
+        if line.get("subject") == subject
+    )
+
+
 def read_lines(path: Path, *, torn: bool = True) -> Iterator[dict[str, Any]]:
     """Read a JSONL file of a run folder; a missing file has no lines.
 
