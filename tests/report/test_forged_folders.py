@@ -15,11 +15,11 @@ from helpers.json_paths import paths
 from helpers.world import recipe
 
 import lmpipe
-from lmpipe.cli.runs import list_runs
 from lmpipe.compiling.run_folder import MANIFEST, PROGRAM, read_artifact
 from lmpipe.errors import LmpipeError
 from lmpipe.foundation.canonical_json import digest
 from lmpipe.report.page import write_report
+from lmpipe.report.run_list import list_runs
 
 FILES = (MANIFEST, PROGRAM, "candidates.jsonl", "scores.jsonl", "calls.jsonl", "events.jsonl")
 FORGERIES = 50  # of each file

@@ -355,6 +355,25 @@ class Weights(_Record):
     training: Training | None = None
 
 
+class TotalSpend(_Record):
+    """What a compile spent in total."""
+
+    total: Tokens
+
+
+class RunSummary(_Record):
+    """What a list of runs shows of `manifest.json`, so that thousands are read in a moment."""
+
+    program: Program
+    optimizer: Optimizer
+    student: LM
+    started: str = ""
+    seconds: Seconds | None = None
+    status: str = ""
+    test: Test | None = None
+    spend: TotalSpend | None = None
+
+
 class Manifest(_Record):
     """`manifest.json`; what a compile writes only at its end has a default."""
 

@@ -77,6 +77,11 @@ def parse_manifest(manifest: Mapping[str, Any], folder: Path) -> records.Manifes
     return _parse(records.Manifest, manifest, str(folder / MANIFEST))
 
 
+def parse_summary(manifest: Mapping[str, Any], folder: Path) -> records.RunSummary:
+    """Check what a list shows of a manifest; raise ArtifactError for what is missing or wrong."""
+    return _parse(records.RunSummary, manifest, str(folder / MANIFEST))
+
+
 def recorded_score(folder: Path, manifest: Mapping[str, Any], split: str) -> float | None:
     """Return the score of the compiled program on a split as the compile measured it, if it did."""
     if split == "test" and manifest.get("test"):
