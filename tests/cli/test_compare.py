@@ -146,3 +146,17 @@ def test_a_run_does_not_differ_from_itself(cli: Cli, compiled: str) -> None:
     out = cli("diff", compiled, compiled).stdout
     assert "both were made in the same way" in out
     assert "the learned states are the same" in out
+
+
+def test_report_draws_several_runs_on_one_page(
+    cli: Cli, compiled: str, other: str, folder: Path
+) -> None:
+    assert cli("report", compiled, other).stdout.strip() == str(folder / "runs/comparison.html")
+    assert cli("report", compiled, other, "--out", "both.html").stdout == "both.html\n"
+    assert Path(compiled).name in Path("both.html").read_text(encoding="utf-8")
+
+
+def test_the_page_of_one_run_has_its_place(cli: Cli, compiled: str) -> None:
+    assert cli("report", compiled).stdout == f"{compiled}/report.html\n"
+    result = cli("report", compiled, "--out", "one.html")
+    assert (result.exit_code, "several" in result.stderr) == (2, True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -149,16 +149,35 @@ def _candidates(folder: Path) -> Iterator[records.Candidate]:
     path, spent = folder / "candidates.jsonl", _spent_by_candidate(folder)
     for number, line in enumerate(read_lines(path), start=1):
         candidate = _parse(records.Candidate, line, f"{path}:{number}")
-        yield candidate.model_copy(update={"spent": spent.get(candidate.number, 0)})
+        yield candidate.model_copy(update=spent.get(candidate.number, {}))
 
 
-def _spent_by_candidate(folder: Path) -> dict[int, int]:
-    """Count the LM calls of the compile up to each candidate's score, rollouts included."""
-    spent: dict[int, int] = {}
-    for calls, line in enumerate(read_lines(folder / "calls.jsonl"), start=1):
-        if match := _CANDIDATE.fullmatch(str(line.get("subject"))):
-            spent[int(match[1])] = calls
+def _spent_by_candidate(folder: Path) -> dict[int, dict[str, float | None]]:
+    """Add up what the compile spent up to each candidate's score, rollouts included."""
+    spent: dict[int, dict[str, float | None]] = {}
+    tokens = 0
+    usd: float | None = 0.0
+    path = folder / "calls.jsonl"
+    for calls, line in enumerate(read_lines(path), start=1):
+        call = _parse(records.CallLine, line, f"{path}:{calls}")
+        tokens += call.usage.prompt_tokens + call.usage.completion_tokens
+        usd = None if usd is None or call.usd is None else usd + call.usd
+        if match := _CANDIDATE.fullmatch(call.subject):
+            so_far = {"spent": calls, "spent_tokens": tokens, "spent_usd": usd}
+            spent[int(match[1])] = so_far
     return spent
+
+
+def read_calls(folder: Path, subjects: Container[str]) -> Iterator[records.CallLine]:
+    """Yield the LM calls of some subjects, such as `test compiled`, in their order.
+
+    Raises:
+        ArtifactError: if a line is damaged.
+    """
+    path = folder / "calls.jsonl"
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.get("subject") in subjects:
+            yield _parse(records.CallLine, line, f"{path}:{number}")
 
 
 def _fresh(folder: Path) -> records.FreshSpend | None:

@@ -122,17 +122,31 @@ def compare_rows(
     before: Sequence[TestRow], after: Sequence[TestRow], where: str
 ) -> ScoreComparison | None:
     """Pair the rows of the same examples, labels included; None if there is no such pair."""
-    waiting: dict[bytes, list[TestRow]] = defaultdict(list)
-    for row in reversed(after):
-        waiting[_key(row.example)].append(row)
-    pairs = []
-    for row in before:
-        if found := waiting.get(_key(row.example)):
-            pairs.append(RowPair(row, found.pop()))
+    pairs = tuple(RowPair(*rows) for rows in same_examples([before, after]))
     if not pairs:
         return None
-    unpaired = len(before) - len(pairs), len(after) - len(pairs)
-    return ScoreComparison(where, tuple(pairs), unpaired)
+    return ScoreComparison(where, pairs, (len(before) - len(pairs), len(after) - len(pairs)))
+
+
+def same_examples(programs: Sequence[Sequence[TestRow]]) -> list[tuple[TestRow, ...]]:
+    """Put the rows of several programs on the same examples together, in the first one's order.
+
+    An example that comes several times is taken as often as all programs have it.
+    """
+    waiting = [_by_example(rows) for rows in programs[1:]]
+    found = []
+    for row in programs[0]:
+        key = _key(row.example)
+        if all(other.get(key) for other in waiting):
+            found.append((row, *(other[key].pop() for other in waiting)))
+    return found
+
+
+def _by_example(rows: Sequence[TestRow]) -> dict[bytes, list[TestRow]]:
+    found: dict[bytes, list[TestRow]] = defaultdict(list)
+    for row in reversed(rows):
+        found[_key(row.example)].append(row)
+    return found
 
 
 def _key(example: Mapping[str, Any]) -> bytes:

@@ -16,7 +16,7 @@ from lmpipe.report.comparison.scores import RowPair, ScoreComparison
 from lmpipe.report.comparison.states import ListChange, PredictorChanges
 from lmpipe.report.comparison.words import Piece
 from lmpipe.report.terminal import make_table, say
-from lmpipe.report.text import count, percent, percent_range, points, points_range
+from lmpipe.report.text import count, list_words, percent, percent_range, points, points_range
 from lmpipe.signatures.signature import result_to_json
 from lmpipe.state.lessons import Lesson
 from lmpipe.state.program_state import Demo, to_plain
@@ -149,14 +149,6 @@ def _print_predictor(console: Console, changes: PredictorChanges, names: tuple[s
         if items:
             say(console, f"  {title}: {list_words(items)}")
             _print_items(console, items)
-
-
-def list_words(items: ListChange[Any]) -> str:
-    """Say what a list has gained and lost."""
-    if items.moved:
-        return f"the same {count(items.kept)} in another order"
-    gone, new, kept = count(len(items.gone)), count(len(items.new)), count(items.kept)
-    return f"{gone} gone, {new} new, {kept} kept"
 
 
 def _print_items(console: Console, items: ListChange[Any]) -> None:
