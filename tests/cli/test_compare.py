@@ -57,7 +57,7 @@ def test_the_terminal_has_the_interval_the_rows_and_what_differs(
     cli: Cli, compiled: str, other: str
 ) -> None:
     out = cli("compare", compiled, other, "--rows", "1").stdout
-    for text in ("paired 95 % interval", "unchanged", "optimizer.name", "demonstrations: "):
+    for text in ("paired 95 % interval", "unchanged", "labeled: demos=3", "demonstrations: "):
         assert text in out
     assert out.count("\nworse: ") + out.count("\nbetter: ") <= 2
 
@@ -136,7 +136,7 @@ def test_what_is_no_run_is_named(cli: Cli, compiled: str) -> None:
 def test_diff_has_the_state_and_the_settings_alone(cli: Cli, compiled: str, other: str) -> None:
     out = cli("diff", compiled, other).stdout
     assert "demonstrations: " in out
-    assert "optimizer.name" in out
+    assert "labeled: demos=3" in out
     assert "95 %" not in out
     found = json.loads(cli("diff", compiled, other, "--json").stdout)
     assert set(found) == {"before", "after", "settings", "ensemble", "predictors"}

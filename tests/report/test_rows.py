@@ -85,3 +85,12 @@ def test_without_a_test_the_rows_are_those_of_the_validation(tmp_path: Path) -> 
 
 def test_the_same_run_makes_the_same_page(run: lmpipe.Run) -> None:
     assert write_report(run.path).read_bytes() == write_report(run.path).read_bytes()
+
+
+def test_a_result_that_is_a_baseline_has_the_calls_of_the_baseline(tmp_path: Path) -> None:
+    flat = lmpipe.ScriptedLM(lambda request: "[[colour]]\nblue")
+    run = lmpipe.compile(recipe(student=flat), runs=tmp_path)
+    assert run.test is not None
+    assert run.state.hash == run.candidates[0].state.hash
+    (call,) = unpack(packed(run.path).blocks[0])[0]["sides"][-1]["calls"]
+    assert call["about"].startswith("self · ")

@@ -210,15 +210,16 @@ def _tests(
     folder: Path, manifest: records.Manifest, candidates: tuple[records.Candidate, ...]
 ) -> dict[str, tuple[records.TestRow, ...]]:
     path = folder / "scores.jsonl"
-    rows: dict[str, list[records.TestRow]] = {}
+    found: dict[str, list[records.TestRow]] = {}
     for number, line in enumerate(read_lines(path), start=1):
         kind, _, name = str(line.get("subject")).partition(" ")
         if kind == "test":
-            rows.setdefault(name, []).append(_parse(records.TestRow, line, f"{path}:{number}"))
+            found.setdefault(name, []).append(_parse(records.TestRow, line, f"{path}:{number}"))
+    rows = {name: tuple(lines) for name, lines in found.items()}
     if rows and "compiled" not in rows and manifest.best is not None:
         # The compiled program is one of the baselines, which is not run a second time.
         same = [item.name for item in candidates if item.hash == manifest.best.state]
         twin = next((name for name in same if name in rows), None)
         if twin is not None:
             rows["compiled"] = rows[twin]
-    return {name: tuple(lines) for name, lines in rows.items()}
+    return rows

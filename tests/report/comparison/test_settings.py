@@ -36,3 +36,9 @@ def test_hashes_are_cut() -> None:
 
 def test_where_the_program_lay_does_not_count() -> None:
     assert compare_settings([ONE, {**ONE, "program": {"name": "colours", "folder": "/two"}}]) == []
+
+
+def test_settings_of_other_optimizers_are_one_row() -> None:
+    other = {**ONE, "optimizer": {"name": "labeled", "settings": {"demos": 8}}}
+    (row,) = compare_settings([ONE, other])
+    assert (row.name, row.values) == ("optimizer", ("knn: k=3", "labeled: demos=8"))

@@ -31,6 +31,7 @@ _PARTS = (
 _HIDDEN = ("program.state", "program.signatures", "program.instructions", "program.folder")
 _HASHES = ("fingerprint", "source")
 _DIGITS = 12
+_OPTIMIZER = "optimizer.name"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Setting:
 def compare_settings(manifests: Sequence[Mapping[str, Any]]) -> list[Setting]:
     """List the settings in which manifests differ; a dash is one that a run does not have."""
     flat = [dict(_settings(manifest)) for manifest in manifests]
+    if len({run.get(_OPTIMIZER) for run in flat}) > 1:
+        flat = [_with_optimizer_in_one(run) for run in flat]
     names = _in_order(flat)
     rows = (Setting(name, tuple(_text(run.get(name), name) for run in flat)) for name in names)
     return [row for row in rows if len(set(row.values)) > 1]
@@ -56,6 +59,15 @@ def compare_settings(manifests: Sequence[Mapping[str, Any]]) -> list[Setting]:
 def _settings(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for part in _PARTS:
         yield from _flatten(part, manifest.get(part))
+
+
+def _with_optimizer_in_one(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the settings of an optimizer into one text: other optimizers have other settings."""
+    own = {name: value for name, value in run.items() if name.startswith("optimizer.")}
+    rest = {name: value for name, value in run.items() if name not in own}
+    named = str(own.pop(_OPTIMIZER, NOTHING))
+    values = ", ".join(f"{n.partition('.')[2]}={value_text(v, 60)}" for n, v in own.items())
+    return {**rest, "optimizer": f"{named}: {values}" if values else named}
 
 
 def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -166,6 +166,7 @@ async function start() {
   };
   box.querySelector(".back").addEventListener("click", () => turn(-PAGE));
   box.querySelector(".on").addEventListener("click", () => turn(PAGE));
+  document.getElementById("no-rows").remove();
   box.hidden = false;
   show();
   linked();
