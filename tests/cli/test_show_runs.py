@@ -257,3 +257,16 @@ def test_help_imports_nothing_heavy() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_runs_can_be_chosen_and_sorted(cli: Cli, compiled: str) -> None:
+    cli("compile", "colours.py", "--optimizer", "labeled")
+    every = [json.loads(line) for line in cli("runs", "--json").stdout.splitlines()]
+    best = [
+        json.loads(line)
+        for line in cli("runs", "--sort", "score", "-n", "1", "--json").stdout.splitlines()
+    ]
+    assert len(every) == 2
+    assert best[0]["compiled"] == max(run["compiled"] for run in every)
+    assert "random-search" not in cli("runs", "--optimizer", "labeled").stdout
+    assert "none of 2 runs in runs" in cli("runs", "--unfinished").stdout

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+
+_PACKED = re.compile(r'<script type="text/plain" id="rows-(?:index|\d+)">[A-Za-z0-9+/=]*</script>')
+
+
+def without_own_scripts(html: str) -> str:
+    """Take out what the page itself has of scripts: packed rows, and the code that shows them."""
+    from lmpipe.report.page import rows_script
+
+    return _PACKED.sub("", html).replace(f"<script>{rows_script()}</script>", "", 1)
 
 
 class Page(HTMLParser):
@@ -16,7 +26,7 @@ class Page(HTMLParser):
         html: the source.
     """
 
-    void = frozenset({"meta", "br", "img", "link"})
+    void = frozenset({"meta", "br", "img", "link", "input"})
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -30,14 +32,26 @@ def run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> lmpipe.Run:
 
 def test_the_page_needs_no_other_file(run: lmpipe.Run) -> None:
     page = page_of(run)
-    assert not {"script", "link", "img", "iframe"} & set(page.tags)
-    assert not {"src", "href", "style"} & {name for name, _ in page.attributes}
+    assert not {"link", "img", "iframe"} & set(page.tags)
+    assert not {"src", "style"} & {name for name, _ in page.attributes}
+    assert all((value or "").startswith("#") for name, value in page.attributes if name == "href")
     assert "@import" not in page.html
     assert "url(" not in page.html
 
 
-def test_a_browser_is_told_to_run_no_script_and_to_load_nothing(run: lmpipe.Run) -> None:
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page_of(run).attributes
+def test_a_browser_is_told_to_run_one_script_and_to_load_nothing(run: lmpipe.Run) -> None:
+    page = page_of(run)
+    (script,) = re.findall(r"<script>(.*?)</script>", page.html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert ("content", allowed) in page.attributes
+
+
+def test_a_page_without_rows_runs_no_script(run: lmpipe.Run) -> None:
+    (run.path / "scores.jsonl").write_text("")
+    page = page_of(run)
+    assert "script" not in page.tags
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
 
 
 def test_the_page_shows_the_final_comparison(run: lmpipe.Run) -> None:
@@ -249,7 +263,8 @@ def test_dropped_candidates_are_crosses_below_the_scale(run: lmpipe.Run) -> None
     page = page_of(run)
     dropped = [candidate for candidate in run.candidates if candidate.dropped]
     assert dropped
-    assert page.classes["cross"] == page.classes["dropped"] == len(dropped)
+    assert page.classes["dropped"] == len(dropped)
+    assert page.classes["cross"] == len(dropped) * page.classes["view"]  # one drawing for each axis
     assert "A cross is a candidate that was not" in page.html
     assert f"Racing saved {run.racing.runs} of {run.racing.of} runs" in page.html
 

@@ -9,7 +9,9 @@ import typer
 from lmpipe.cli import (
     cache,
     check,
+    compare,
     completion,
+    diff,
     doctor,
     export,
     history,
@@ -56,6 +58,8 @@ app.command("check")(check.command)
 app.command("eval")(eval_.command)
 app.command("run")(run.command)
 app.command("show")(show.command)
+app.command("compare")(compare.command)
+app.command("diff")(diff.command)
 app.command("runs")(runs.command)
 app.command("history")(history.command)
 app.command("report")(report.command)

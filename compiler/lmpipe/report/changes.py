@@ -69,7 +69,7 @@ def make_changes(run: RunFiles) -> Changes | None:
     better = [pair for pair in pairs if pair[1].score > pair[0].score]
     worse = [pair for pair in pairs if pair[1].score < pair[0].score]
     same = len(pairs) - len(better) - len(worse)
-    outputs = _output_names(run)
+    outputs = output_names(run)
     lists = (_row_list("worse", worse, outputs), _row_list("better", better, outputs))
     return Changes(
         f"{count(len(better))} better, {count(len(worse))} worse, {count(same)} unchanged, "
@@ -78,7 +78,7 @@ def make_changes(run: RunFiles) -> Changes | None:
     )
 
 
-def _output_names(run: RunFiles) -> Sequence[str]:
+def output_names(run: RunFiles) -> Sequence[str]:
     """Return the fields that a predictor outputs, or that none takes: in an example, the labels."""
     signatures = run.manifest.program.signatures.values()
     taken = {name for signature in signatures for name in signature.inputs}
@@ -108,8 +108,8 @@ def _changed_row(before: TestRow, after: TestRow, outputs: Sequence[str]) -> Cha
     labels = {name: example[name] for name in outputs if name in example}
     sides = {
         "gold": labels,
-        f"before, {percent(before.score)}": _predicted(before, labels, outputs),
-        f"after, {percent(after.score)}": _predicted(after, labels, outputs),
+        f"before, {percent(before.score)}": predicted(before, labels, outputs),
+        f"after, {percent(after.score)}": predicted(after, labels, outputs),
     }
     return ChangedRow(
         {name: value for name, value in example.items() if name not in labels},
@@ -118,9 +118,7 @@ def _changed_row(before: TestRow, after: TestRow, outputs: Sequence[str]) -> Cha
     )
 
 
-def _predicted(
-    row: TestRow, labels: Mapping[str, Any], outputs: Sequence[str]
-) -> Mapping[str, Any]:
+def predicted(row: TestRow, labels: Mapping[str, Any], outputs: Sequence[str]) -> Mapping[str, Any]:
     """Return the predicted outputs by name; a plain value has the name of the only label."""
     if row.failure:
         return {}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from lmpipe.report.records import AblatedPart, Candidate, Scores, Test
+from lmpipe.report.text import count, money
 
 # A chart of more candidates is thinned; the best ones so far all stay.
-_MAX_MARKS = 2000
+_MAX_MARKS = 1000
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,54 @@ class ScoreChart:
 
 
 @dataclass(frozen=True)
+class SpendAxis:
+    """What a compile had spent when a candidate was scored: calls, tokens or dollars."""
+
+    name: Literal["calls", "tokens", "dollars"]
+    title: str
+    x: Scale
+
+    def spent(self, candidate: Candidate) -> float:
+        """Return what was spent until then."""
+        return _SPENT[self.name](candidate)
+
+    def at(self, candidate: Candidate) -> float:
+        """Return the position of a candidate, in percent."""
+        return self.x.at(self.spent(candidate))
+
+    def text(self, value: float) -> str:
+        """Write an amount of it."""
+        return money(value) if self.name == "dollars" else count(value)
+
+    def after(self, candidate: Candidate) -> str:
+        """Say after how much a candidate was scored."""
+        noun = {"calls": " LM calls", "tokens": " tokens", "dollars": ""}[self.name]
+        return f"{self.text(self.spent(candidate))}{noun}"
+
+
+_SPENT: Mapping[str, Callable[[Candidate], float]] = {
+    "calls": lambda item: item.spent,
+    "tokens": lambda item: item.spent_tokens,
+    "dollars": lambda item: item.spent_usd or 0.0,
+}
+_AXIS_TITLES: Mapping[Literal["calls", "tokens", "dollars"], str] = {
+    "calls": "LM calls, cached ones included",
+    "tokens": "tokens, cached ones included",
+    "dollars": "dollars, cached calls at full price",
+}
+
+
+@dataclass(frozen=True)
 class SearchChart:
-    """Validation scores (`y`) against the LM calls of the compile until then (`x`).
+    """Validation scores (`y`) against what the compile had spent until then.
+
+    There is an axis for everything that is known to have been spent; that of calls comes first.
 
     The scores of incomplete candidates are of the harder examples, which come first, so they are
     drawn below the scale. Improvements were better than all candidates before them.
     """
 
-    x: Scale
+    axes: Sequence[SpendAxis]
     y: Scale
     complete: Sequence[Candidate]
     incomplete: Sequence[Candidate]
@@ -84,7 +126,7 @@ def score_chart(test: Test, names: Sequence[str]) -> ScoreChart:
     """Lay out the final comparison; `names` is the order of the programs."""
     scores = [(name, test.scores[name]) for name in names]
     return ScoreChart(
-        _score_scale([end for _, item in scores for end in item.interval]),
+        score_scale([end for _, item in scores for end in item.interval]),
         scores,
         _difference_scale(test.interval),
     )
@@ -100,19 +142,32 @@ def effect_chart(parts: Sequence[AblatedPart]) -> EffectChart:
 def search_chart(candidates: Sequence[Candidate]) -> SearchChart:
     """Lay out the search."""
     complete = [item for item in candidates if item.complete]
-    improvements = tuple(_improvements(complete))
-    numbers = {item.number for item in improvements}
+    better = tuple(improvements(complete))
+    numbers = {item.number for item in better}
     step = -(-len(candidates) // _MAX_MARKS)
     shown = [
         item for place, item in enumerate(candidates) if place % step == 0 or item.number in numbers
     ]
     return SearchChart(
-        _count_scale(max(item.spent for item in candidates) or 1),
-        _score_scale([item.score for item in complete] or [0.0]),
+        spend_axes(candidates),
+        score_scale([item.score for item in complete] or [0.0]),
         [item for item in shown if item.complete],
         [item for item in shown if not item.complete],
-        improvements,
+        better,
     )
+
+
+def spend_axes(candidates: Sequence[Candidate]) -> list[SpendAxis]:
+    """Return the axes of what is known to have been spent."""
+    axes = []
+    for name, title in _AXIS_TITLES.items():
+        if name == "dollars" and any(item.spent_usd is None for item in candidates):
+            continue
+        most = max((_SPENT[name](item) for item in candidates), default=0)
+        if most or name == "calls":
+            scale = _amount_scale(most) if name == "dollars" else _count_scale(int(most) or 1)
+            axes.append(SpendAxis(name, title, scale))
+    return axes
 
 
 def front_chart(
@@ -128,14 +183,15 @@ def front_chart(
     ]
     return FrontChart(
         _count_scale(math.ceil(max(item.run_tokens or 0.0 for item in complete)) or 1),
-        _score_scale([item.score for item in complete]),
+        score_scale([item.score for item in complete]),
         front,
         shown,
         winner,
     )
 
 
-def _improvements(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+def improvements(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+    """Yield the candidates that were better than all before them."""
     best = -1.0
     for item in candidates:
         if item.score > best:
@@ -143,7 +199,7 @@ def _improvements(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
             yield item
 
 
-def _score_scale(scores: Sequence[float]) -> Scale:
+def score_scale(scores: Sequence[float]) -> Scale:
     """Return a scale of whole tens of percent around scores."""
     start = math.floor(min(scores) * 10 + 1e-9)
     end = math.ceil(max(scores) * 10 - 1e-9)
@@ -167,3 +223,10 @@ def _count_scale(most: int) -> Scale:
     steps = (power * part / 10 for part in (1, 2, 5, 10, 20, 50))
     step = max(int(next(step for step in steps if most / step < 6)), 1)
     return Scale(0, most, tuple(range(0, most + 1, step)))
+
+
+def _amount_scale(most: float) -> Scale:
+    """Return a scale from 0 with at most six round amounts."""
+    power = 10.0 ** math.floor(math.log10(most))
+    step = next(power * part for part in (0.1, 0.2, 0.5, 1, 2) if most / (power * part) < 6)
+    return Scale(0, most, tuple(step * place for place in range(int(most / step + 1e-9) + 1)))

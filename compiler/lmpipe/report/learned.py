@@ -8,6 +8,7 @@ from typing import Any
 
 from lmpipe.foundation.plural import plural
 from lmpipe.report import records
+from lmpipe.report.comparison.words import Piece, compare_words
 from lmpipe.report.run_files import RunFiles
 from lmpipe.report.text import retrieval_line, weights_line
 from lmpipe.report.view import present
@@ -25,6 +26,8 @@ class LearnedPredictor:
         choices: layout, LM and other choices by name.
         pool: the first demonstrations of the pool to retrieve from.
         pool_note: what `pool` shows, or the empty string.
+        words: how the instruction differs from the declared one; empty if it does not, or if the
+            manifest has no declared one.
     """
 
     path: str
@@ -33,6 +36,7 @@ class LearnedPredictor:
     choices: Mapping[str, Any]
     pool: tuple[Demo, ...]
     pool_note: str
+    words: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def make_learned(run: RunFiles) -> Learned | None:
         members = plural(len(member_states(state)), "member")
         ensemble = f"An ensemble of {members}, reduced by {state.reduce}."
     signatures, weights = manifest.program.signatures, manifest.weights
+    declared = manifest.program.instructions
     return Learned(
         ensemble,
         tuple(
@@ -61,6 +66,7 @@ def make_learned(run: RunFiles) -> Learned | None:
                 item,
                 state.look_up(path, signatures, records.Signature()),
                 weights.get(path, records.Weights()).training,
+                state.look_up(path, declared, ""),
             )
             for path, item in state.predictors.items()
         ),
@@ -72,6 +78,7 @@ def _predictor(
     state: PredictorState,
     signature: records.Signature,
     training: records.Training | None,
+    declared: str,
 ) -> LearnedPredictor:
     retrieval = state.retrieval
     choices = {
@@ -89,4 +96,7 @@ def _predictor(
     if len(pool) > _POOL_SHOWN:
         total = plural(len(pool), "demonstration")
         note = f"The first {_POOL_SHOWN} of {total} to retrieve from; program.json has them all:"
-    return LearnedPredictor(path, signature, state, present(choices), pool[:_POOL_SHOWN], note)
+    changed = declared and declared != state.instruction
+    words = compare_words(declared, state.instruction) if changed else ()
+    shown = pool[:_POOL_SHOWN]
+    return LearnedPredictor(path, signature, state, present(choices), shown, note, words)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.plural import plural
@@ -16,6 +18,7 @@ from lmpipe.report.front import make_front
 from lmpipe.report.learned import make_learned
 from lmpipe.report.overview import make_header, make_result
 from lmpipe.report.provenance import make_provenance, make_spend
+from lmpipe.report.rows import make_rows
 from lmpipe.report.run_files import RunFiles, read_run
 from lmpipe.report.search import make_search
 from lmpipe.report.tools import make_tools
@@ -25,6 +28,23 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 REPORT = "report.html"
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+# The sections that the bar at the top leads to, by the anchor of each.
+_SECTIONS = {
+    "result": "Result",
+    "ablation": "What did it",
+    "search": "Search",
+    "candidates": "Candidates",
+    "learned": "Learned",
+    "changes": "Changed rows",
+    "rows": "All rows",
+    "failures": "Failures",
+    "spend": "Cost",
+    "provenance": "Provenance",
+}
+_SHOWN_IN = {"candidates": "search"}
 
 
 def write_report(folder: str | Path) -> Path:
@@ -40,8 +60,8 @@ def write_report(folder: str | Path) -> Path:
 
 
 def render(run: RunFiles) -> str:
-    """Render the page as HTML without scripts or links to other files."""
-    page = {  # sections that have nothing to show are None
+    """Render the page as HTML without links to other files; its one script is in it."""
+    page: dict[str, Any] = {  # sections that have nothing to show are None
         "manifest": run.manifest,
         "header": make_header(run),
         "result": make_result(run),
@@ -50,20 +70,44 @@ def render(run: RunFiles) -> str:
         "front": make_front(run),
         "learned": make_learned(run),
         "changes": make_changes(run),
+        "rows": make_rows(run),
         "failures": make_failures(run),
         "spend": make_spend(run),
         "tools": make_tools(run),
         "provenance": make_provenance(run),
     }
-    return _environment().get_template("report.html.j2").render(page=page)
+    page["sections"] = {
+        anchor: title
+        for anchor, title in _SECTIONS.items()
+        if page[_SHOWN_IN.get(anchor, anchor)] is not None
+    }
+    script = rows_script() if page["rows"] else None
+    page["policy"] = security_policy(script)
+    return environment().get_template("report.html.j2").render(page=page)
+
+
+def security_policy(script: str | None = None) -> str:
+    """Return the security policy of a page that loads nothing and runs one script at most."""
+    allowed = "default-src 'none'; style-src 'unsafe-inline'"
+    if script is None:
+        return allowed
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"{allowed}; script-src 'sha256-{digest}'"
 
 
 @cache
-def _environment() -> Environment:
+def rows_script() -> str:
+    """Return the script of the browser of rows, as the templates include it."""
+    return environment().get_template("rows.js").render()
+
+
+@cache
+def environment() -> Environment:
+    """Return the environment of the templates, which escapes every value."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -74,6 +118,7 @@ def _environment() -> Environment:
         "duration": text.duration,
         "in_order": in_order,
         "lesson_counts": text.lesson_counts,
+        "list_words": text.list_words,
         "percent": text.percent,
         "plural": plural,
         "points": text.points,

@@ -96,12 +96,15 @@ class Validated(Scores):
 class Candidate(Validated):
     """A line of `candidates.jsonl`, with the hash of its state.
 
-    `spent` are the LM calls of the compile up to its score, counted from `calls.jsonl`.
+    `spent` are the LM calls of the compile up to its score, counted from `calls.jsonl`, and
+    `spent_tokens` and `spent_usd` are what they took; dollars are None if a price is unknown.
     """
 
     hash: str
     state: CandidateState
     spent: Count = 0
+    spent_tokens: Count = 0
+    spent_usd: Dollars | None = 0.0
 
 
 class Failure(_Record):
@@ -122,6 +125,29 @@ class TestRow(_Record):
     score: Share
     feedback: str
     failure: Failure | None
+    index: Count = 0
+    replies: tuple[str, ...] = ()
+
+
+class CallUsage(_Record):
+    """The tokens of a call."""
+
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+
+
+class CallLine(_Record):
+    """A line of `calls.jsonl`: an LM call of a row."""
+
+    subject: str
+    index: Count = 0
+    role: str = ""
+    predictor: str = ""
+    lm: str = ""
+    usage: CallUsage = CallUsage()
+    usd: Dollars | None = None
+    seconds: Amount = 0.0
+    cached: bool = False
 
 
 class Tokens(_Record):
@@ -151,6 +177,10 @@ class ToolUse(_Record):
     tool: str
     error: bool = False
     source: str = "ran"
+    subject: str = ""
+    index: Count = 0
+    arguments: Any = None
+    result: Any = None
 
 
 class Stage(_Record):
@@ -257,13 +287,14 @@ class Signature(_Record):
 
 
 class Program(_Record):
-    """What was compiled; `source` is a hash."""
+    """What was compiled; `source` is a hash, `instructions` are those that it declares."""
 
     name: str
     file: str | None = None
     class_: str = Field("", alias="class")
     source: str | None = None
     signatures: Mapping[str, Signature] = Field(default_factory=dict)
+    instructions: Mapping[str, str] = Field(default_factory=dict)
 
 
 class Named(BaseModel):
@@ -353,6 +384,25 @@ class Training(_Record):
 
 class Weights(_Record):
     training: Training | None = None
+
+
+class TotalSpend(_Record):
+    """What a compile spent in total."""
+
+    total: Tokens
+
+
+class RunSummary(_Record):
+    """What a list of runs shows of `manifest.json`, so that thousands are read in a moment."""
+
+    program: Program
+    optimizer: Optimizer
+    student: LM
+    started: str = ""
+    seconds: Seconds | None = None
+    status: str = ""
+    test: Test | None = None
+    spend: TotalSpend | None = None
 
 
 class Manifest(_Record):

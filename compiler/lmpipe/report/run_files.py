@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,6 +77,11 @@ def parse_manifest(manifest: Mapping[str, Any], folder: Path) -> records.Manifes
     return _parse(records.Manifest, manifest, str(folder / MANIFEST))
 
 
+def parse_summary(manifest: Mapping[str, Any], folder: Path) -> records.RunSummary:
+    """Check what a list shows of a manifest; raise ArtifactError for what is missing or wrong."""
+    return _parse(records.RunSummary, manifest, str(folder / MANIFEST))
+
+
 def recorded_score(folder: Path, manifest: Mapping[str, Any], split: str) -> float | None:
     """Return the score of the compiled program on a split as the compile measured it, if it did."""
     if split == "test" and manifest.get("test"):
@@ -88,6 +93,26 @@ def recorded_score(folder: Path, manifest: Mapping[str, Any], split: str) -> flo
                 where = f"{folder / 'candidates.jsonl'}:{position}"
                 return _parse(records.Candidate, line, where).score
     return None
+
+
+def result_rows(run: RunFiles, split: str) -> tuple[records.TestRow, ...]:
+    """Return the rows of the compiled program on a split, as the compile scored them, if it did."""
+    if split == "test":
+        return run.tests.get("compiled", ())
+    if split == "train":
+        return _rows_of(run.folder, "train")
+    return (
+        _rows_of(run.folder, f"candidate {run.manifest.best.number}") if run.manifest.best else ()
+    )
+
+
+def _rows_of(folder: Path, subject: str) -> tuple[records.TestRow, ...]:
+    path = folder / "scores.jsonl"
+    return tuple(
+        _parse(records.TestRow, line, f"{path}:{number}")
+        for number, line in enumerate(read_lines(path), start=1)
+        if line.get("subject") == subject
+    )
 
 
 def read_lines(path: Path, *, torn: bool = True) -> Iterator[dict[str, Any]]:
@@ -124,16 +149,35 @@ def _candidates(folder: Path) -> Iterator[records.Candidate]:
     path, spent = folder / "candidates.jsonl", _spent_by_candidate(folder)
     for number, line in enumerate(read_lines(path), start=1):
         candidate = _parse(records.Candidate, line, f"{path}:{number}")
-        yield candidate.model_copy(update={"spent": spent.get(candidate.number, 0)})
+        yield candidate.model_copy(update=spent.get(candidate.number, {}))
 
 
-def _spent_by_candidate(folder: Path) -> dict[int, int]:
-    """Count the LM calls of the compile up to each candidate's score, rollouts included."""
-    spent: dict[int, int] = {}
-    for calls, line in enumerate(read_lines(folder / "calls.jsonl"), start=1):
-        if match := _CANDIDATE.fullmatch(str(line.get("subject"))):
-            spent[int(match[1])] = calls
+def _spent_by_candidate(folder: Path) -> dict[int, dict[str, float | None]]:
+    """Add up what the compile spent up to each candidate's score, rollouts included."""
+    spent: dict[int, dict[str, float | None]] = {}
+    tokens = 0
+    usd: float | None = 0.0
+    path = folder / "calls.jsonl"
+    for calls, line in enumerate(read_lines(path), start=1):
+        call = _parse(records.CallLine, line, f"{path}:{calls}")
+        tokens += call.usage.prompt_tokens + call.usage.completion_tokens
+        usd = None if usd is None or call.usd is None else usd + call.usd
+        if match := _CANDIDATE.fullmatch(call.subject):
+            so_far = {"spent": calls, "spent_tokens": tokens, "spent_usd": usd}
+            spent[int(match[1])] = so_far
     return spent
+
+
+def read_calls(folder: Path, subjects: Container[str]) -> Iterator[records.CallLine]:
+    """Yield the LM calls of some subjects, such as `test compiled`, in their order.
+
+    Raises:
+        ArtifactError: if a line is damaged.
+    """
+    path = folder / "calls.jsonl"
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.get("subject") in subjects:
+            yield _parse(records.CallLine, line, f"{path}:{number}")
 
 
 def _fresh(folder: Path) -> records.FreshSpend | None:
@@ -166,15 +210,16 @@ def _tests(
     folder: Path, manifest: records.Manifest, candidates: tuple[records.Candidate, ...]
 ) -> dict[str, tuple[records.TestRow, ...]]:
     path = folder / "scores.jsonl"
-    rows: dict[str, list[records.TestRow]] = {}
+    found: dict[str, list[records.TestRow]] = {}
     for number, line in enumerate(read_lines(path), start=1):
         kind, _, name = str(line.get("subject")).partition(" ")
         if kind == "test":
-            rows.setdefault(name, []).append(_parse(records.TestRow, line, f"{path}:{number}"))
+            found.setdefault(name, []).append(_parse(records.TestRow, line, f"{path}:{number}"))
+    rows = {name: tuple(lines) for name, lines in found.items()}
     if rows and "compiled" not in rows and manifest.best is not None:
         # The compiled program is one of the baselines, which is not run a second time.
         same = [item.name for item in candidates if item.hash == manifest.best.state]
         twin = next((name for name in same if name in rows), None)
         if twin is not None:
             rows["compiled"] = rows[twin]
-    return {name: tuple(lines) for name, lines in rows.items()}
+    return rows

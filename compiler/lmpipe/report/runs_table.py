@@ -11,19 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from lmpipe.report.terminal import make_table
-from lmpipe.report.text import NOTHING, count, percent, points, points_range
+from lmpipe.report.text import NOTHING, count, money, percent, points, points_range
 
 _Entry = Mapping[str, Any]
 
 # What a narrow terminal leaves out first; the name of a folder begins with the time and the
 # program. `--json` has everything.
-_LEFT_OUT = ("interval", "started", "program", "optimizer", "LM calls")
-_RIGHT = ("baseline → compiled", "difference", "interval", "LM calls")
+_LEFT_OUT = ("interval", "started", "program", "dollars", "optimizer", "LM calls")
+_RIGHT = ("baseline → compiled", "difference", "interval", "LM calls", "dollars")
 _ANY_WIDTH = 10_000
 
 
 def print_runs(console: Console, runs: Sequence[_Entry]) -> None:
-    """Print a list of runs, as `lmpipe.cli.runs.list_runs` returns it."""
+    """Print a list of runs, as `lmpipe.report.run_list.list_runs` returns it."""
     left_out = 0
     while True:
         shown = [name for name in _COLUMNS if name not in _LEFT_OUT[:left_out]]
@@ -58,5 +58,6 @@ _COLUMNS: Mapping[str, Callable[[_Entry], RenderableType]] = {
     "difference": lambda run: NOTHING if run["compiled"] is None else points(run["difference"]),
     "interval": lambda run: NOTHING if run["compiled"] is None else points_range(run["interval"]),
     "LM calls": lambda run: NOTHING if run["calls"] is None else count(run["calls"]),
+    "dollars": lambda run: money(run.get("usd")),
     "folder": lambda run: Text(run["folder"]),
 }

@@ -29,8 +29,7 @@ _COLUMNS = (
     Column("#", "number"),
     Column("candidate"),
     Column("validation", "number"),
-    Column("95 % interval", "number"),
-    Column("failures", "short"),
+    Column("failures"),
     Column("LM calls", "number"),
     Column("tokens per run", "number"),
     Column("dollars", "number"),
@@ -97,19 +96,16 @@ def _legend(run: RunFiles, *, drawn: int) -> str:
 
 def _row(item: records.Candidate, winner: int | None) -> TableRow:
     if item.complete:
-        score = Cell(percent(item.score), share=item.score)
-        interval = Cell(percent_range(item.interval))
+        score = Cell(percent(item.score), note=percent_range(item.interval), share=item.score)
     else:
         after = f"after {count(item.examples)} of {plural(item.of, 'example')}"
         score = Cell(standing_word(stopped=item.stopped), note=after)
-        interval = Cell(NOTHING)
     kind: RowKind = "best" if item.number == winner else "plain"
     return TableRow(
         cells(
             str(item.number),
             Cell(item.name, note=_learned(item.state.predictors)),
             score,
-            interval,
             Cell(tally(item.failures), note=f"checks: {item.checks}" if item.checks else ""),
             count(item.calls),
             NOTHING if item.run_tokens is None else count(item.run_tokens),

@@ -12,6 +12,7 @@ from lmpipe.lm.spend import Spend
 from lmpipe.weights.trainer import TrainingProgress
 
 if TYPE_CHECKING:
+    from lmpipe.report.comparison.states import ListChange
     from lmpipe.report.records import Test, Training
     from lmpipe.state.lessons import Lesson
     from lmpipe.state.program_state import AdapterRef, Retrieval
@@ -97,6 +98,14 @@ def retrieval_line(retrieval: Retrieval) -> str:
 def lesson_counts(lesson: Lesson) -> str:
     """Say how often a lesson helped and did harm."""
     return f"helpful {count(lesson.helpful)}, harmful {count(lesson.harmful)}"
+
+
+def list_words(change: ListChange[Any]) -> str:
+    """Say what a list has gained and lost."""
+    if change.moved:
+        return f"the same {count(change.kept)} in another order"
+    gone, new, kept = count(len(change.gone)), count(len(change.new)), count(change.kept)
+    return f"{gone} gone, {new} new, {kept} kept"
 
 
 def weights_line(
