@@ -35,6 +35,7 @@ class RecordedCall:
         replies: the LM's replies in turn.
         readings: what the runtime reads in each: the outputs as JSON values, or None if it refuses
             the reply.
+        outputs: what the call gave, as JSON values; empty if it failed.
         vector: the embedding that chooses the demonstrations, if one does.
     """
 
@@ -44,6 +45,7 @@ class RecordedCall:
     request: Request
     replies: Sequence[Any]
     readings: Sequence[Mapping[str, Any] | None]
+    outputs: Mapping[str, Any]
     vector: Sequence[float] | None = None
 
     @property
@@ -85,7 +87,9 @@ def _recorded(predictor: Predict[..., Any] | Exportable, step: Step, number: int
         request = predictor.export_request(step.inputs)
         readings = [predictor.export_reading(text) for text in step.replies]
         replies = [{"content": text} for text in step.replies]
-        return RecordedCall(step.predictor, number, step.inputs, request, replies, readings)
+        return RecordedCall(
+            step.predictor, number, step.inputs, request, replies, readings, step.outputs
+        )
     lm = predictor.lm_now()
     prompt = predictor.prompt_for(lm)
     request = Request(
@@ -102,7 +106,9 @@ def _recorded(predictor: Predict[..., Any] | Exportable, step: Step, number: int
     replies = [{"content": text, "reasoning_content": thoughts} for text in texts]
     read = [read_reply(predictor, prompt, step.inputs, text, thoughts) for text in texts]
     vector = vector_of(predictor, prompt, step.inputs)
-    return RecordedCall(step.predictor, number, step.inputs, request, replies, read, vector)
+    return RecordedCall(
+        step.predictor, number, step.inputs, request, replies, read, step.outputs, vector
+    )
 
 
 def vector_of(

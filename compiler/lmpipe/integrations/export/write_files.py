@@ -50,11 +50,13 @@ class Exported:
         files: the files.
         parity: the comparison with the runtime; None if it was not made.
         uncalled: the predictors without a call in the comparison.
+        compared: what the comparison has shown, for people.
     """
 
     files: tuple[Path, ...]
     parity: Parity | None
     uncalled: tuple[str, ...] = ()
+    compared: str = "the same as in the runtime"
 
 
 def export_prompts(
