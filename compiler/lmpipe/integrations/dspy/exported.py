@@ -11,15 +11,14 @@ from lmpipe.integrations.dspy.adapters import configured_adapter, pieces_of_turn
 from lmpipe.integrations.dspy.learned import LearnedPredictor
 from lmpipe.integrations.export.document import FORMAT, defaults_of, request_fields, turns_of
 from lmpipe.integrations.export.fields import field_document
-from lmpipe.integrations.export.regex import NEVER, SPACE, literal
+from lmpipe.integrations.export.regex import INDENT, NEVER, SPACE, literal
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.signatures.signature_spec import SignatureSpec
 
 _NO_RULE = {"pattern": NEVER, "first": False, "rest": False}
 _END = r"(?![\s\S])"
-_INDENT = SPACE.replace(r"\t-\r", r"\t\x0b-\r")  # white space within a line
-_HEADER = rf"{_INDENT}*\[\[ ## \w+ ## \]\]"
+_HEADER = r"\[\[ ## \w+ ## \]\]"
 # DSPy takes them for ends of lines.
 _LINE_ENDS = r"(?![\s\S]*[\r\v\f\x1c-\x1e\x85\u2028\u2029])"
 # DSPy reads numbers and truths as Python and JSON write them.
@@ -113,10 +112,18 @@ def _output(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reply_pattern(spec: SignatureSpec) -> str:
-    """Replies with the header of each output on a line, in their order."""
-    line = rf"(?!{_HEADER})[^\n]*"
+    """Replies with the header of each output on a line, in their order.
+
+    A header that is indented, or stands beside another one, is refused: DSPy reads what follows in
+    ways of its own. So is a value beside its header that has blanks at the end of that line.
+    """
+    line = rf"(?!{INDENT}*{_HEADER})[^\n]*"
+    odd = rf"{INDENT}*(?:{_HEADER}|(?!{SPACE})[^\n]*{INDENT}\n{SPACE}*(?!{SPACE}|\[\[ ## |{_END}))"
+    blank_lines = rf"{INDENT}*(?:\n{INDENT}*(?=\n|{_END}))*"
+    start = rf"(?:\n(?!{INDENT}+{_HEADER}){INDENT}*)?(?!{INDENT})"
+    value = rf"((?:(?!{_HEADER})[^\n]+(?:\n{line})*(?:\n|{_END}))?)"
     blocks = "".join(
-        rf"\[\[ ## {literal(name)} ## \]\]{SPACE}*((?!{_HEADER})[^\n]*(?:\n{line})*)(?:\n|{_END})"
+        rf"\[\[ ## {literal(name)} ## \]\](?!{odd}){blank_lines}{start}{value}"
         for name in spec.output_names
     )
     return rf"^{_LINE_ENDS}(?:{line}\n)*{blocks}(?:{_END}|(?=\[\[ ## completed ## \]\]))"

@@ -236,10 +236,10 @@ class SearchRun(DSPyRun):
         own = self._task.lms.proposer if recipes else lm_from_dspy(lm)
         return BridgeLM(self, own, {} if lm is None else lm.kwargs, "proposer")
 
-    def complete(self, request: Request, label: str, role: str) -> Reply:
+    def complete(self, request: Request, label: str, role: str, reader: Any = None) -> Reply:
         return self._steps(self._task.call(request, role=role, label=label))
 
-    async def acomplete(self, request: Request, label: str, role: str) -> Reply:
+    async def acomplete(self, request: Request, label: str, role: str, reader: Any = None) -> Reply:
         return await self._task.call(request, role=role, label=label)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pydantic
@@ -35,8 +35,8 @@ class RecordedCall:
         replies: the LM's replies in turn.
         readings: what the runtime reads in each: the outputs as JSON values, or None if it refuses
             the reply.
-        outputs: what the call gave, as JSON values; empty if it failed.
         vector: the embedding that chooses the demonstrations, if one does.
+        outputs: what the call gave, as JSON values; empty if it failed.
     """
 
     predictor: str
@@ -45,8 +45,8 @@ class RecordedCall:
     request: Request
     replies: Sequence[Any]
     readings: Sequence[Mapping[str, Any] | None]
-    outputs: Mapping[str, Any]
     vector: Sequence[float] | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -88,7 +88,13 @@ def _recorded(predictor: Predict[..., Any] | Exportable, step: Step, number: int
         readings = [predictor.export_reading(text) for text in step.replies]
         replies = [{"content": text} for text in step.replies]
         return RecordedCall(
-            step.predictor, number, step.inputs, request, replies, readings, step.outputs
+            step.predictor,
+            number,
+            step.inputs,
+            request,
+            replies,
+            readings,
+            outputs=step.outputs,
         )
     lm = predictor.lm_now()
     prompt = predictor.prompt_for(lm)
@@ -107,7 +113,7 @@ def _recorded(predictor: Predict[..., Any] | Exportable, step: Step, number: int
     read = [read_reply(predictor, prompt, step.inputs, text, thoughts) for text in texts]
     vector = vector_of(predictor, prompt, step.inputs)
     return RecordedCall(
-        step.predictor, number, step.inputs, request, replies, read, step.outputs, vector
+        step.predictor, number, step.inputs, request, replies, read, vector, step.outputs
     )
 
 
