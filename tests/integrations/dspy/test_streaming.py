@@ -38,7 +38,8 @@ class AsyncDesk(Desk):
 
 
 CHAT = {
-    "note": "[[ ## reasoning ## ]]\nI see.\n\n[[ ## note ## ]]\nIt is late.\n\n[[ ## completed ## ]]",
+    "note": "[[ ## reasoning ## ]]\nI see.\n\n[[ ## note ## ]]\nIt is late.\n\n"
+    "[[ ## completed ## ]]",
     "team": '[[ ## words ## ]]\n["a", "b"]\n\n[[ ## team ## ]]\nshipping\n\n[[ ## completed ## ]]',
 }
 JSON = {

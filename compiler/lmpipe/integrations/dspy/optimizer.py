@@ -160,7 +160,7 @@ class DSPyOptimizer:
         steps: StepRunner,
     ) -> Any:
         """Run the optimizer, in a thread of its own."""
-        with scope(lm=task.lms.student, role="task", trace=None, sample=0):
+        with scope(lm=task.lms.student, role="task", trace=None, sample=0, evaluating=True):
             run = SearchRun(task, steps)
         optimizer = self._ready(task, run)
         for name in _METRICS:

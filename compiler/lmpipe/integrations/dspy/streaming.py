@@ -60,8 +60,9 @@ class DSPyForm:
                 current = []
                 if found[1] in names:
                     current = sections.setdefault(found[1], current)
-                line = line.strip()[found.end() :].strip()
-            current.append(line)
+                current.append(line.strip()[found.end() :].strip())
+            else:
+                current.append(line)
         return {name: Part("\n".join(lines).strip()) for name, lines in sections.items()}
 
 

@@ -1,7 +1,7 @@
 """Regular expressions that mean the same in Python and in JavaScript.
 
-Replies may be long and hostile, so the expressions take time in proportion to a reply's length: what a
-repetition may match does not begin what stands after it, unless that is a mark that ends the match.
+Replies may be long and hostile, so an expression takes time in proportion to the reply's length:
+what a repetition may match does not begin what stands after it.
 """
 
 from __future__ import annotations
