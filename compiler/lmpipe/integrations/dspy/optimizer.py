@@ -52,7 +52,7 @@ class DSPyOptimizer:
     optimizer finds.
 
     DSPy's optimizers do not say what they cost: a plan counts no more than the validation of the
-    result, so give the recipe a budget. If the budget ends while one searches, the result is the
+    result, and says so, so give the recipe a budget. If the budget ends while one searches, the result is the
     best program that it has scored on all validation examples. The number of its threads changes
     neither its result nor what a resumed compile repeats, but with more than one a budget may end
     at a different call.
@@ -208,7 +208,7 @@ class DSPyOptimizer:
 
     def cost(self, sizes: Sizes) -> Cost:
         """The validation of the result; what the search takes is not known."""
-        return Cost(sizes.val)
+        return Cost(sizes.val, open_ended=True)
 
     def settings(self) -> dict[str, Any]:
         """The optimizer's settings, as far as they can be told apart."""
