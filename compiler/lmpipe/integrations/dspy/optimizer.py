@@ -52,10 +52,10 @@ class DSPyOptimizer:
     optimizer finds.
 
     DSPy's optimizers do not say what they cost: a plan counts no more than the validation of the
-    result, and says so, so give the recipe a budget. If the budget ends while one searches, the result is the
-    best program that it has scored on all validation examples. The number of its threads changes
-    neither its result nor what a resumed compile repeats, but with more than one a budget may end
-    at a different call.
+    result, and says so, so give the recipe a budget. If it ends while one searches, the result is
+    the best program that it has scored on all validation examples. The number of its threads
+    changes neither its result nor what a resumed compile repeats, but with more than one a budget
+    may end at a different call.
 
     Args:
         optimizer: an optimizer such as `dspy.MIPROv2(metric=…)`, or its class; then it is made

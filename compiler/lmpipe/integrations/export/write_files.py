@@ -12,6 +12,7 @@ from lmpipe.errors import ExportError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.canonical_json import pretty_json
 from lmpipe.foundation.exact_json import dump_json
+from lmpipe.foundation.storing import storing
 from lmpipe.integrations.export.document import prompt_document
 from lmpipe.integrations.export.jinja import check_templates, jinja_document
 from lmpipe.integrations.export.parity import (
@@ -94,7 +95,8 @@ def export_prompts(
             "the program calls no predictor on the examples, so nothing can be compared: give "
             "others with --data, or export without the comparison (--unchecked)"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if form == "openai":
         exported = _write_bodies(folder, documents, calls)
     elif form == "jinja":

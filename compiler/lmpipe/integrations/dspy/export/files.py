@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from lmpipe.errors import ArtifactError, ExportError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.exact_json import dump_json, load_json
+from lmpipe.foundation.storing import storing
 from lmpipe.integrations.dspy.adapters import configured_adapter
 from lmpipe.integrations.dspy.export.ask_module import RecordingLM, ask
 from lmpipe.integrations.dspy.export.module_source import STATE, ModuleSource
@@ -60,7 +61,8 @@ def export_to_dspy(
         ExportError: if the program, a predictor's state or a type has no counterpart in DSPy, or
             if what DSPy asks or reads on the examples differs.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     export = _export_module if isinstance(program, DSPyProgram) else _export_program
     try:
         exported = export(program, folder, calls)
