@@ -107,16 +107,18 @@ class DSPyPredictor(Predictor):
     def export_document(self, path: str) -> dict[str, Any]:
         from lmpipe.integrations.dspy.exported import dspy_document  # few programs are exported
 
-        texts = dict.fromkeys(self._spec.input_names, "")
-        return dspy_document(path, self.learned(), self._lm_now(), self.conversation(texts))
+        return dspy_document(path, self.learned(), self._lm_now(), self.conversation)
 
     def export_request(self, inputs: Mapping[str, Any]) -> Request:
-        return Request(self._lm_now(), self.conversation(inputs))
+        from lmpipe.integrations.dspy.exported import asked_lm
+
+        lm = asked_lm(self.learned().signature, self._lm_now())
+        return Request(lm, self.conversation(inputs))
 
     def export_reading(self, text: str) -> Mapping[str, Any] | None:
         try:
             values = configured_adapter().parse(self.learned().signature, text)
-        except AdapterParseError:
+        except (AdapterParseError, ValueError):  # the JSON adapter raises pydantic's errors too
             return None
         return {field.name: field.dump(values[field.name]) for field in self._spec.outputs}
 

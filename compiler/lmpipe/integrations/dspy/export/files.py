@@ -95,7 +95,7 @@ def _compare_call(predictor: dspy.Predict, call: RecordedCall) -> None:
     try:
         with dspy.context(adapter=configured_adapter()):
             predictor(**typed_inputs(spec_of(predictor.signature), call.inputs))
-    except dspy.AdapterParseError:
+    except (dspy.AdapterParseError, ValueError):
         pass  # as under lmpipe, where `call.readings` has None for it
     finally:
         predictor.lm = own
@@ -104,7 +104,7 @@ def _compare_call(predictor: dspy.Predict, call: RecordedCall) -> None:
     for reply, text, reading in zip(call.replies, texts, call.readings, strict=True):
         try:
             values = configured_adapter().parse(predictor.signature, text)
-        except dspy.AdapterParseError as error:
+        except (dspy.AdapterParseError, ValueError) as error:
             check_reading(call, reply, reading, {"error": str(error)})
         else:
             read = {name: as_json(value) for name, value in values.items()}

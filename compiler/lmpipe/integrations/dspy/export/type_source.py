@@ -77,10 +77,10 @@ class TypeSources:
             return f"{self._class(type(given))}.{given.name}"
         if type(given) in _CONSTANTS:
             return repr(given)
-        if type(given) in (list, tuple, set) and (given or type(given) is not set):
-            items = ", ".join(map(self.value, given))
-            opened, closed = {list: "[]", tuple: "()", set: "{}"}[type(given)]
-            return f"{opened}{items}{',' if type(given) is tuple and given else ''}{closed}"
+        if type(given) is list:
+            return f"[{', '.join(map(self.value, given))}]"
+        if type(given) is tuple and given:
+            return f"({', '.join(map(self.value, given))},)"
         if type(given) is dict:
             pairs = (f"{self.value(key)}: {self.value(item)}" for key, item in given.items())
             return f"{{{', '.join(pairs)}}}"
@@ -227,9 +227,10 @@ def text_source(text: str, indent: str) -> str:
 
 
 def _class_source(given: type, bases: str, lines: list[str]) -> str:
-    doc = given.__dict__.get("__doc__")
-    automatic = doc is None or (dataclasses.is_dataclass(given) and doc.startswith(given.__name__))
-    body = [] if automatic else [text_source(inspect.cleandoc(doc), "    "), ""]
+    doc = given.__dict__.get("__doc__") or ""
+    if dataclasses.is_dataclass(given) and doc.startswith(f"{given.__name__}("):
+        doc = ""  # that every dataclass has
+    body = [text_source(inspect.cleandoc(doc), "    "), ""] if doc else []
     body += lines or ([] if body else ["pass"])
     head = f"class {given.__name__}({bases}):" if bases else f"class {given.__name__}:"
     return "\n".join([head, *(f"    {line}" if line else "" for line in body)])
