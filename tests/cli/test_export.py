@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,10 @@ def test_a_name_is_for_a_registry(cli: Cli, folder: Path) -> None:
         (("--ask", "--allow-unread"), "--ask and --allow-unread cannot be used with fine-tuning"),
         (("--format", "openai-rows", "--data", "x"), "choose a --format other than openai-rows"),
         (("--format", "openai", "--unchecked"), "leave out --unchecked"),
+        (
+            ("--format", "dspy", "--allow-unread"),
+            "--allow-unread cannot be used with --format dspy",
+        ),
     ],
 )
 def test_options_without_an_effect_are_refused(
@@ -163,3 +168,28 @@ def test_a_compile_is_logged_at_mlflow(
         result = cli("export", compiled, "--to", "mlflow-run")
         assert result.stdout.strip() == f"{server.url}/#/experiments/0/runs/0"
         assert server.run.status == "FINISHED"
+
+
+def test_a_program_is_exported_for_dspy(cli: Cli, folder: Path, compiled: str) -> None:
+    pytest.importorskip("dspy", reason="needs lmpipe[dspy]")
+    result = cli("export", compiled, "--trust", "--format", "dspy")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "prompts/dspy_state.json",
+        "prompts/dspy_program.py",
+        "the same in DSPy as its signatures, demonstrations and values here: "
+        "30 prompts and 30 replies",
+    ]
+    state = json.loads((folder / "prompts" / "dspy_state.json").read_text())
+    assert state["signature"]["instructions"] in (folder / "prompts/dspy_program.py").read_text()
+
+
+def test_without_dspy_nothing_is_exported_for_it(
+    cli: Cli, folder: Path, compiled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("lmpipe.integrations.dspy")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "dspy", None)
+    result = cli("export", compiled, "--trust", "--format", "dspy")
+    assert result.exit_code == 2
+    assert "pip install 'lmpipe[dspy]'" in result.stderr

@@ -82,3 +82,18 @@ def test_rows_are_written_to_json_lines_only(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "give a name that ends in .jsonl" in result.output
     assert not out.exists()
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    out = tmp_path / "data" / "new" / "rows.jsonl"
+    result = run("import", FILES / "mlflow.json", "--map", FILES / "mlflow.toml", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert len(out.read_text().splitlines()) == 5
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    out = tmp_path / "data" / "rows.jsonl"
+    result = run("import", FILES / "mlflow.json", "--map", FILES / "mlflow.toml", "--out", out)
+    assert result.exit_code != 0
+    assert not isinstance(result.exception, OSError)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from lmpipe.cli.targets import OpenTarget
     from lmpipe.integrations.export.recorded_calls import RecordedCall
+    from lmpipe.integrations.export.write_files import Exported
 
 
 class Format(StrEnum):
@@ -24,6 +25,7 @@ class Format(StrEnum):
     TYPESCRIPT = "typescript"
     OPENAI = "openai"
     JINJA = "jinja"
+    DSPY = "dspy"
     HF = "hf"
     OPENAI_ROWS = "openai-rows"
 
@@ -45,8 +47,8 @@ def command(
         typer.Option(
             "--format",
             help="Prompts: messages (JSON and a reader in Python), typescript (and a reader in "
-            "JavaScript), openai (request bodies), jinja. Fine-tuning rows: hf (for datasets and "
-            "TRL), openai-rows.",
+            "JavaScript), openai (request bodies), jinja. For DSPy: dspy. Fine-tuning rows: "
+            "hf (for datasets and TRL), openai-rows.",
         ),
     ] = Format.HF,
     to: Annotated[
@@ -109,6 +111,8 @@ def command(
         _refuse(compared, f"fine-tuning rows: choose a --format other than {format_.value}")
         export_rows(where, "hf" if format_ is Format.HF else "openai", out or Path("rows"))
         return
+    if format_ is Format.DSPY:
+        _refuse({"--allow-unread": allow_unread}, "--format dspy, which has no reader of its own")
     if to is Registry.MLFLOW_RUN:
         if name is not None:
             raise ConfigError("--name is for prompts: a run has the name of its folder")
@@ -160,8 +164,11 @@ def _write(
     from lmpipe.foundation.plural import plural
     from lmpipe.integrations.export.write_files import PromptFormat, export_prompts
 
-    form: PromptFormat = next(name for name in get_args(PromptFormat) if name == format_.value)
-    exported = export_prompts(opened.program, out, form, calls=calls, allow_unread=allow_unread)
+    if format_ is Format.DSPY:
+        exported = _write_for_dspy(opened, out, calls)
+    else:
+        form: PromptFormat = next(name for name in get_args(PromptFormat) if name == format_.value)
+        exported = export_prompts(opened.program, out, form, calls=calls, allow_unread=allow_unread)
     for file in exported.files:
         typer.echo(str(file))
     parity = exported.parity
@@ -169,12 +176,28 @@ def _write(
         typer.echo("not compared with the runtime (--unchecked)")
         return
     counts = [plural(parity.prompts, "prompt"), plural(parity.replies, "reply", "replies")]
-    typer.echo(f"the same as in the runtime: {' and '.join(counts)}")
+    typer.echo(f"{exported.compared}: {' and '.join(counts)}")
     if exported.uncalled:
         typer.echo(f"not called on the examples: {', '.join(exported.uncalled)}")
     for what, number in (("by both", parity.refused), ("by the reader alone", parity.unread)):
         if number:
             typer.echo(f"refused {what}: {plural(number, 'reply', 'replies')}")
+
+
+def _write_for_dspy(
+    opened: OpenTarget, out: Path, calls: Sequence[RecordedCall] | None
+) -> Exported:
+    from lmpipe.errors import ConfigError
+
+    try:
+        from lmpipe.integrations.dspy.export.files import export_to_dspy
+    except ModuleNotFoundError as error:
+        if error.name != "dspy":
+            raise
+        raise ConfigError(
+            "--format dspy writes and compares with DSPy: pip install 'lmpipe[dspy]'"
+        ) from error
+    return export_to_dspy(opened.program, out, calls=calls)
 
 
 def _register(opened: OpenTarget, to: Registry, name: str | None) -> None:

@@ -46,10 +46,13 @@ def command(
     from lmpipe.foundation.atomic_files import write_file
     from lmpipe.foundation.exact_json import dump_json
     from lmpipe.foundation.plural import plural
+    from lmpipe.foundation.storing import storing
 
     _check_out(out, (file, map_))
     imported = import_file(file, mapping=map_, format=format_, predictor=predictor)
     examples = imported.examples
+    with storing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, b"".join(dump_json(example.to_json()) + b"\n" for example in examples))
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in imported.left_out.items())
     typer.echo(f"{out}: {plural(len(examples), 'row')}; left out: {left_out or 'none'}")

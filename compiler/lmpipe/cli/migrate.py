@@ -39,6 +39,7 @@ def command(
     """
     from lmpipe.errors import ConfigError, InputError
     from lmpipe.foundation.atomic_files import write_file
+    from lmpipe.foundation.storing import storing
     from lmpipe.integrations.migrate.migration import migrate, read_source
     from lmpipe.integrations.migrate.proof.prove import prove
 
@@ -54,6 +55,8 @@ def command(
     # Before the new file is written, which may be the old one.
     proof = prove(file, migration.source) if run else None
     if not check:
+        with storing(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
         write_file(target, migration.source.encode())
     _report(file, target, migration, check=check)
     if proof is not None:

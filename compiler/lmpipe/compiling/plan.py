@@ -25,7 +25,7 @@ class Plan:
     """What a compile will do at most; the ablation gets what the other phases leave of the budget.
 
     The maximum numbers of LM calls are those of one program run, retries included, of the metric
-    for one row, and of the proposer in all.
+    for one row, and of the proposer in all. They are not maximums if the search is `open_ended`.
     """
 
     baselines: Phase
@@ -37,6 +37,7 @@ class Plan:
     calls_per_run: int
     judge_calls: int
     asks: int
+    open_ended: bool
 
     @property
     def phases(self) -> tuple[Phase, ...]:

@@ -254,6 +254,7 @@ class PreparedRecipe:
             calls_per_run=program.calls_per_run(),
             judge_calls=metric_calls(recipe.metric),
             asks=cost.asks,
+            open_ended=cost.open_ended,
         )
 
 

@@ -162,8 +162,11 @@ class FieldReader:
     def _complete(self, field: FieldSpec, part: Part) -> None:
         """Send an output that another one follows, which is complete, if it is valid."""
         with suppress(ValueError):
-            typed = field.typed(read_part(field, part))
-            self._send(field.name, part.text, typed, done=True)
+            self._send(field.name, part.text, self._typed(field, part), done=True)
+
+    def _typed(self, field: FieldSpec, part: Part) -> Any:
+        """Read a complete output; raises ValueError if it is not valid."""
+        return field.typed(read_part(field, part))
 
     def _send(self, name: str, text: str, value: Any, *, done: bool) -> None:
         before = self._sent.get(name, "")

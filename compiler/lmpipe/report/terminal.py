@@ -212,6 +212,7 @@ def plan_json(prepared: PreparedRecipe) -> dict[str, Any]:
         "uncounted": uncounted_uses(prepared.recipe.program, Predictor),
         "judge_calls_per_run": plan.judge_calls,
         "asks": plan.asks,
+        "open_ended": plan.open_ended,
         "phases": [
             {
                 "phase": phase.label,
@@ -272,6 +273,13 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
             "length is not known; set `max_calls = …` on the program's class",
             style="yellow",
         )
+    if plan["open_ended"]:
+        say(
+            console,
+            f"these are not maximums: what {plan['optimizer']['name']} asks in its search is not "
+            "known in advance, and not counted; only a budget bounds it",
+            style="yellow",
+        )
     say(console)
     for number, line in enumerate(plan["servers"]):
         say(console, ("servers    " if number == 0 else " " * 11) + line)
@@ -307,6 +315,12 @@ def _print_budget(console: Console, plan: Mapping[str, Any]) -> None:
             console,
             f"the budget ({limits}) limits the time, which is not known in advance: when the time "
             "that is kept for the test is reached, the search stops, and the best state so far is "
+            "tested and saved",
+        )
+    elif plan["covered"] and plan["open_ended"]:
+        say(
+            console,
+            f"the budget ({limits}) bounds the search: when it ends, the best state so far is "
             "tested and saved",
         )
     elif plan["covered"]:

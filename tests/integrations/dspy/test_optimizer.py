@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import dspy
 import pytest
 from helpers.dspy_programs import BY_NAME, Case, answer_with_feedback, same_answer
 from helpers.dspy_stub import recording_stub, scripted_lm
+from rich.console import Console
 
 import lmpipe
+from lmpipe.compiling.recipe import prepare
 from lmpipe.errors import RecipeError
 from lmpipe.integrations.dspy import DSPyOptimizer, from_dspy, to_dspy
+from lmpipe.report.terminal import plan_json, print_plan
 
 CASE = BY_NAME["chain-of-thought"]
 
@@ -183,3 +187,24 @@ def test_what_an_optimizer_says_of_its_settings_is_told(tmp_path: Path) -> None:
 def test_its_settings_have_no_secrets() -> None:
     made = DSPyOptimizer(dspy.BootstrapFewShot, teacher_settings={"api_key": "key-1", "n": 2})
     assert made.settings() == {"teacher_settings": {"n": 2}}
+
+
+def plan_of(budget: lmpipe.Budget | None) -> tuple[dict[str, Any], str]:
+    optimizer = DSPyOptimizer(dspy.MIPROv2, auto=None, num_candidates=3)
+    prepared = prepare(recipe(optimizer, budget=budget or lmpipe.Budget()))
+    plan, console = plan_json(prepared), Console(record=True, width=200, file=StringIO())
+    print_plan(console, plan)
+    return plan, console.export_text()
+
+
+def test_a_plan_says_that_only_the_budget_bounds_the_search() -> None:
+    plan, text = plan_of(lmpipe.Budget(calls=500))
+    assert plan["open_ended"] is True
+    assert "what dspy.MIPROv2 asks in its search is not known in advance, and not counted" in text
+    assert "the budget (calls=500) bounds the search" in text
+
+
+def test_a_plan_without_a_budget_asks_for_one() -> None:
+    _, text = plan_of(None)
+    assert "only a budget bounds it" in text
+    assert "no budget: set one" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import shutil
 from collections.abc import Sequence
@@ -9,7 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dspy
+import pydantic
 import pytest
+from helpers.dspy_programs import BY_NAME
+from helpers.dspy_stub import recording_stub
 from helpers.odd_texts import odd_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +26,7 @@ from lmpipe.integrations.export.parity import Parity
 from lmpipe.integrations.export.readers.prompt_reader import Prompt
 from lmpipe.integrations.export.recorded_calls import exportable_predictors, record_calls
 from lmpipe.integrations.export.write_files import export_prompts
+from lmpipe.lm.runtime import Runtime
 from lmpipe.state.program_state import Demo
 
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
@@ -88,22 +93,6 @@ def test_every_prompt_and_reply_is_the_same(form: Any, tmp_path: Path) -> None:
     assert exported.uncalled == ()
 
 
-class Photo(dspy.Signature):
-    """Describe."""
-
-    photo: dspy.Image = dspy.InputField()
-    words: str = dspy.OutputField()
-
-
-def test_a_prompt_that_is_more_than_texts_is_refused_by_name() -> None:
-    [(path, predictor)] = exportable_predictors(from_dspy(dspy.Predict(Photo))).items()
-    with (
-        lmpipe.using(lm=lmpipe.ScriptedLM([])),
-        pytest.raises(ExportError, match=r"self: only prompts of DSPy's ChatAdapter"),
-    ):
-        prompt_document(path, predictor)
-
-
 KINDS: list[tuple[str, st.SearchStrategy[str]]] = [
     ("str", st.text(max_size=8) | odd_texts),
     (
@@ -146,3 +135,157 @@ def test_any_reply_is_read_as_dspy_reads_it_or_refused(
     except ValueError:
         return
     assert found == predictor.export_reading(text)
+
+
+JSON_KINDS: list[tuple[str, st.SearchStrategy[Any]]] = [
+    ("str", st.text(max_size=8) | st.integers() | st.none()),
+    ("Literal['a', 'b']", st.sampled_from(["a", "b", "A", " a", '"a"', 1])),
+    ("bool", st.booleans() | st.sampled_from(["true", "yes", 1, "1"])),
+    ("int", st.integers(-1000, 1000) | st.sampled_from(["5", 5.0, "five", True])),
+    ("float", st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(["1e5", 3])),
+    ("list[int]", st.lists(st.integers(0, 9) | st.just("7"), max_size=2)),
+    ("str | None", st.none() | st.text(max_size=4)),
+]
+
+
+@settings(max_examples=40)
+@given(
+    outputs=st.lists(
+        st.sampled_from(JSON_KINDS).flatmap(lambda kind: kind[1].map(lambda v: (kind[0], v))),
+        min_size=1,
+        max_size=3,
+    ),
+    extra=odd_texts | st.sampled_from(["{", "}", '"', ",", ": ", "```", '"out_0": 1, ']),
+    where=st.integers(0, 120),
+    cut=st.integers(0, 2),
+)
+def test_any_json_reply_is_read_as_dspy_reads_it_or_refused(
+    outputs: list[tuple[str, Any]], extra: str, where: int, cut: int
+) -> None:
+    fields = ", ".join(f"out_{number}: {kind}" for number, (kind, _) in enumerate(outputs))
+    program = from_dspy(dspy.Predict(f"question -> {fields}"))
+    text = json.dumps({f"out_{n}": value for n, (_, value) in enumerate(outputs)})
+    if where < len(text):
+        text = text[:where] + extra + text[where + cut :]
+    [(path, predictor)] = exportable_predictors(program).items()
+    with dspy.context(adapter=dspy.JSONAdapter()), lmpipe.using(lm=lmpipe.ScriptedLM([])):
+        prompt = Prompt(json.loads(json.dumps(prompt_document(path, predictor))))
+        assert isinstance(predictor, Exportable)
+        try:
+            found = prompt.parse(text)
+        except ValueError:
+            return
+        assert found == predictor.export_reading(text)
+
+
+class Item(pydantic.BaseModel):
+    name: str
+    count: int = 1
+    tags: list[str] = []
+
+
+class Kind(enum.Enum):
+    OLD = "old"
+    NEW = "new"
+
+
+class Typed(dspy.Signature):
+    """Read the order."""
+
+    words: list[str] = dspy.InputField()
+    item: Item = dspy.InputField()
+    more: list[Item] | None = dspy.InputField()
+    sure: bool = dspy.InputField()
+    number: int | None = dspy.InputField()
+    kind: Kind = dspy.InputField()
+    either: list[str] | str = dspy.InputField()
+    answer: str = dspy.OutputField()
+    items: list[Item] = dspy.OutputField()
+    right: bool | None = dspy.OutputField()
+
+
+TYPED_INPUTS: list[dict[str, Any]] = [
+    {
+        "words": ["a", 'é "b"'],
+        "item": Item(name="nut", count=2, tags=["x", "y"]),
+        "more": [Item(name="bolt")],
+        "sure": True,
+        "number": 5,
+        "kind": Kind.NEW,
+        "either": "a text",
+    },
+    {
+        "words": [],
+        "item": Item(name="[[ ## words ## ]]\n"),
+        "more": None,
+        "sure": False,
+        "number": None,
+        "kind": Kind.OLD,
+        "either": ["a", "b"],
+    },
+]
+REPLIES = {
+    "chat": "[[ ## answer ## ]]\n It is.\n\n[[ ## items ## ]]\n"
+    '[{"name": "nut", "count": 2}]\n[[ ## right ## ]]\nTrue\n\n[[ ## completed ## ]]',
+    "json": '```json\n{"answer": " It is.", "items": [{"name": "nut"}], "right": null}\n```',
+}
+ADAPTERS: dict[str, Any] = {"chat": dspy.ChatAdapter, "json": dspy.JSONAdapter}
+
+
+@readers
+@pytest.mark.parametrize("adapter", list(ADAPTERS))
+def test_typed_inputs_are_the_same_with_each_adapter(
+    form: Any, adapter: str, tmp_path: Path
+) -> None:
+    program = from_dspy(dspy.Predict(Typed))
+    examples: Any = [lmpipe.Example(**inputs).with_inputs(*inputs) for inputs in TYPED_INPUTS]
+    with (
+        dspy.context(adapter=ADAPTERS[adapter]()),
+        lmpipe.using(lm=lmpipe.ScriptedLM(lambda request: REPLIES[adapter])),
+    ):
+        calls = record_calls(program, examples)
+        exported = export_prompts(program, tmp_path, form, calls=calls)
+    assert exported.parity == Parity(prompts=2, replies=2)
+
+
+@pytest.mark.parametrize("adapter", list(ADAPTERS))
+def test_the_request_is_what_is_sent(adapter: str) -> None:
+    case = BY_NAME["typed"]
+    with recording_stub(case.values) as stub, dspy.context(adapter=ADAPTERS[adapter]()):
+        lm = stub.lm("openai/gpt-4o-mini")
+        with lmpipe.using(lm=lm, runtime=Runtime()):
+            program = from_dspy(case.make())
+            program(message="thanks")
+            [(path, predictor)] = exportable_predictors(program).items()
+            prompt = Prompt(json.loads(json.dumps(prompt_document(path, predictor))))
+        [body] = stub.take()
+    assert prompt.request({"message": "thanks"}) == json.loads(body)
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "history": ("history: dspy.History, question -> answer", r"'history' .* not shown as a text"),
+    "image": ("photo: dspy.Image -> answer", r"'photo' .* not shown as a text"),
+    "images": ("photos: list[dspy.Image] -> answer", r"'photos' .* not shown as a text"),
+    "fraction": ("size: float -> answer", r"'size' \(float\) may hold fractions"),
+    "fractions": ("sizes: list[float] -> answer", r"'sizes' .* may hold fractions"),
+    "any": ("data: dict[str, Any] -> answer", r"'data' .* may hold fractions"),
+}
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_an_input_that_readers_cannot_show_is_refused_by_name(name: str) -> None:
+    fields, told = REFUSED[name]
+    signature = dspy.Signature(fields, custom_types={"Any": Any, "dspy": dspy})
+    [(path, predictor)] = exportable_predictors(from_dspy(dspy.Predict(signature))).items()
+    with lmpipe.using(lm=lmpipe.ScriptedLM([])), pytest.raises(ExportError, match=told):
+        prompt_document(path, predictor)
+
+
+def test_another_adapter_is_refused_by_name() -> None:
+    [(path, predictor)] = exportable_predictors(from_dspy(dspy.Predict("q -> a"))).items()
+    with (
+        dspy.context(adapter=dspy.XMLAdapter()),
+        lmpipe.using(lm=lmpipe.ScriptedLM([])),
+        pytest.raises(ExportError, match="XMLAdapter writes it, not ChatAdapter or JSONAdapter"),
+    ):
+        prompt_document(path, predictor)

@@ -11,7 +11,7 @@ from helpers.migrated_programs import NAMES, PROGRAMS, run_migrated
 
 import lmpipe
 from lmpipe.errors import InputError
-from lmpipe.integrations.migrate.migration import migrate
+from lmpipe.integrations.migrate.migration import migrate, read_source
 
 # What is left to do by hand in the twelve programs.
 LEFT = {
@@ -356,3 +356,91 @@ def test_a_parameter_is_not_the_variable_of_the_file() -> None:
 def test_a_class_may_have_a_base_of_its_name() -> None:
     source = "from elsewhere import Foo\n\nclass Foo(Foo):\n    pass\n\nFoo()\n"
     assert migrated(source) == source
+
+
+def left_of(code: str) -> list[str]:
+    return [note.text for note in migrate(f"import dspy\n{code}\n").left]
+
+
+def test_options_that_are_passed_on_keep_their_place_and_say_what_to_look_for() -> None:
+    source = migrated("agent = dspy.ReAct('q -> a', tools=[f], **options)")
+    assert "lmpipe.ReAct('q -> a', tools=[f], **options)" in source
+    assert left_of("agent = dspy.ReAct('q -> a', tools=[f], **options)") == [
+        "**options of ReAct is passed on as it is: in lmpipe max_iters is max_steps"
+    ]
+
+
+def test_options_of_an_optimizer_and_of_its_compile_are_passed_on() -> None:
+    source = migrated(
+        """
+        optimizer = dspy.MIPROv2(metric=m, **options)
+        best = optimizer.compile(p, trainset=rows, **more)
+        """
+    )
+    assert "lmpipe.MIPROv2(**options)" in source
+    assert "**more," in source
+    assert "in lmpipe auto is effort" in source
+    assert "in lmpipe student is program" in source
+
+
+def test_what_stands_after_arguments_by_position_has_no_name() -> None:
+    source = migrated("agent = dspy.ReAct(*parts, [f])")
+    assert "lmpipe.ReAct(*parts" in source
+    assert "signature=" not in source
+    assert "*parts of ReAct is passed on as it is: give the arguments by lmpipe's names" in source
+
+
+def test_fields_of_an_example_that_are_unpacked_need_nothing() -> None:
+    assert left_of("row = dspy.Example(**fields)") == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"dspy.History"', '"lmpipe.History"'),
+        ("Optional['dspy.Image']", "Optional['lmpipe.Image']"),
+        ('"list[dspy.Prediction] | None"', '"list[lmpipe.Prediction] | None"'),
+        ('"H"', '"lmpipe.History"'),
+    ],
+)
+def test_quoted_annotations_are_rewritten(before: str, after: str) -> None:
+    source = migrate(f"import dspy\nfrom dspy import History as H\n\ndef f(x: {before}): ...\n")
+    assert f"def f(x: {after}): ..." in source.source
+
+
+def test_a_quoted_annotation_keeps_what_lmpipe_does_not_have() -> None:
+    migration = migrate('import dspy\n\ndef f(x: "dspy.Reasoning"): ...\n')
+    assert migration.source.startswith("import dspy, lmpipe\n")
+    assert 'def f(x: "dspy.Reasoning"): ...' in migration.source
+    assert [note.line for note in migration.left] == [3]
+
+
+def test_texts_that_are_no_types_stay() -> None:
+    line = 'x: Literal["dspy.Image"] = "dspy.Image"\n'
+    assert migrate(f"import dspy\n{line}").source.endswith(line)
+
+
+def test_ends_of_lines_stay(tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_bytes(b"import dspy\r\nagent = dspy.ReAct('q -> a', tools=[], **more)\r\n")
+    source = migrate(read_source(file)).source
+    assert "# lmpipe: **more of ReAct" in source
+    assert source.count("\r\n") == source.count("\n") == 3
+
+
+def test_a_declared_encoding_is_read_and_becomes_utf8(tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    text = "#!/usr/bin/env python\n# -*- coding: latin-1 -*-\nimport dspy\nname = 'café'\n"
+    file.write_bytes(text.encode("latin-1"))
+    source = migrate(read_source(file)).source
+    assert source.splitlines()[1:] == ["# -*- coding: utf-8 -*-", "import lmpipe", "name = 'café'"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"import dspy\nname = '\xe9'\n", b"# coding: nothing\nimport dspy"]
+)
+def test_a_file_in_another_encoding_than_it_says_is_refused(data: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_bytes(data)
+    with pytest.raises(InputError, match=r"app\.py: cannot be read as Python source"):
+        read_source(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 from dspy.utils.callback import with_callbacks
@@ -23,6 +23,9 @@ from lmpipe.lm.scope import Scope, check_calls, current_scope
 from lmpipe.modules.decoding import SAMPLE_TEMPERATURE, Decoding
 from lmpipe.settings import current_settings
 from lmpipe.state.program_state import PredictorState
+
+if TYPE_CHECKING:
+    from lmpipe.integrations.dspy.streaming import DSPyFieldReader
 
 # Of calls outside of predictors.
 _NO_DECODING = Decoding(PredictorState(instruction="", schema_hash=""), "")
@@ -78,8 +81,12 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
         use = current_use()
         try:
             requests, label = self._requests(use, prompt, messages, kwargs)
+            readers = _readers(use, requests)
             replies = await asyncio.gather(
-                *(self._run.acomplete(request, label, self.role) for request in requests)
+                *(
+                    self._run.acomplete(request, label, self.role, reader)
+                    for request, reader in zip(requests, readers, strict=True)
+                )
             )
         except Exception as error:
             raise self._noted(error) from error
@@ -88,7 +95,11 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
     def _ask(self, use: Use | None, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Any:
         try:
             requests, label = self._requests(use, prompt, messages, kwargs)
-            replies = [self._run.complete(request, label, self.role) for request in requests]
+            readers = _readers(use, requests)
+            replies = [
+                self._run.complete(request, label, self.role, reader)
+                for request, reader in zip(requests, readers, strict=True)
+            ]
         except Exception as error:
             raise self._noted(error) from error
         return self._outputs(use, replies)
@@ -139,6 +150,8 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
 
     def _outputs(self, use: Use | None, replies: Sequence[Reply]) -> list[Any]:
         tracker = dspy.settings.usage_tracker
+        if use is not None and use.reader is not None:
+            use.reader.replied(replies[0])
         for reply in replies:
             if use is not None:
                 use.replies.append(reply)
@@ -175,6 +188,16 @@ class BridgeLM(dspy.BaseLM):  # type: ignore[misc]
     @property
     def supported_params(self) -> set[str]:
         return set(self._capabilities.params)
+
+
+def _readers(use: Use | None, requests: Sequence[Request]) -> list[DSPyFieldReader | None]:
+    """What receives each reply while it arrives: of several completions, the first is streamed."""
+    reader = None if use is None else use.reader
+    if use is not None and reader is not None:
+        if use.replies:
+            reader.asks_again()
+        reader.asked(requests[0].lm.model)
+    return [reader, *(None for _ in requests[1:])]
 
 
 def _count_call(scope: Scope, who: str) -> None:

@@ -1,7 +1,8 @@
-"""DSPy's prompts for `lmpipe export`: those that its chat adapter writes for texts."""
+"""DSPy's prompts for `lmpipe export`: those that its chat and JSON adapters write."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dspy
@@ -9,17 +10,19 @@ import dspy
 from lmpipe.errors import ExportError
 from lmpipe.integrations.dspy.adapters import configured_adapter, pieces_of_turn
 from lmpipe.integrations.dspy.learned import LearnedPredictor
+from lmpipe.integrations.dspy.lms import as_asked, capabilities_of
+from lmpipe.integrations.dspy.plain import is_special
+from lmpipe.integrations.export.checks import schema_of
 from lmpipe.integrations.export.document import FORMAT, defaults_of, request_fields, turns_of
 from lmpipe.integrations.export.fields import field_document
-from lmpipe.integrations.export.regex import NEVER, SPACE, literal
+from lmpipe.integrations.export.regex import INDENT, NEVER, SPACE, literal
 from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
-from lmpipe.signatures.signature_spec import SignatureSpec
+from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
 _NO_RULE = {"pattern": NEVER, "first": False, "rest": False}
 _END = r"(?![\s\S])"
-_INDENT = SPACE.replace(r"\t-\r", r"\t\x0b-\r")  # white space within a line
-_HEADER = rf"{_INDENT}*\[\[ ## \w+ ## \]\]"
+_HEADER = r"\[\[ ## \w+ ## \]\]"
 # DSPy takes them for ends of lines.
 _LINE_ENDS = r"(?![\s\S]*[\r\v\f\x1c-\x1e\x85\u2028\u2029])"
 # DSPy reads numbers and truths as Python and JSON write them.
@@ -28,7 +31,10 @@ _TRUTHS = {"=True": True, "=False": False, "=true": True, "=false": False}
 
 
 def dspy_document(
-    path: str, learned: LearnedPredictor, lm: LM, messages: tuple[Message, ...]
+    path: str,
+    learned: LearnedPredictor,
+    lm: LM,
+    conversation: Callable[[Mapping[str, Any]], tuple[Message, ...]],
 ) -> dict[str, Any]:
     """Write the prompt of a predictor of a DSPy program; see `prompt_document`.
 
@@ -36,36 +42,43 @@ def dspy_document(
         path: of the predictor.
         learned: the predictor with its state.
         lm: that would answer it.
-        messages: of any call.
+        conversation: writes the messages of a call with some inputs.
 
     Raises:
-        ExportError: if it asks by more than texts, or its demonstrations are chosen for each call.
+        ExportError: if its demonstrations are chosen for each call, DSPy's adapter is another one,
+            or an input is not shown as a text or as JSON.
     """
-    spec, types = learned.spec, dict[str, Any]()
-    slots = _slots(learned.signature)
-    if not slots or learned.state.retrieval is not None:
-        raise ExportError(
-            f"{path}: only prompts of DSPy's ChatAdapter are exported whose inputs are texts, and "
-            "whose demonstrations are the same for each call"
-        )
+    spec, types, adapter = learned.spec, dict[str, Any](), configured_adapter()
+    if learned.state.retrieval is not None:
+        raise _refused(path, "its demonstrations are chosen for each call")
+    if type(adapter) not in (dspy.ChatAdapter, dspy.JSONAdapter):
+        raise _refused(path, f"{type(adapter).__name__} writes it, not ChatAdapter or JSONAdapter")
+    in_json = type(adapter) is dspy.JSONAdapter
+    inputs = {field.name: _input(path, field, types) for field in spec.inputs}
+    slots = _slots(adapter, learned.signature)
+    if not slots:
+        raise _refused(path, "its turn does not show each input once")
+    messages = conversation(_texts(learned.signature))
     template = {"between": "", "close": "", "json": False, "trim": False, "rule": _NO_RULE}
     outputs = {
-        field.name: _output(field_document(field, types, output=True)) for field in spec.outputs
+        field.name: _output(field_document(field, types, output=True, in_json=in_json))
+        for field in spec.outputs
     }
+    fields = [*inputs.values(), *outputs.values()]
     return {
         "format": FORMAT,
         "name": path,
         "signature": spec.name,
-        "layout": "dspy-chat",
+        "layout": "dspy-json" if in_json else "dspy-chat",
         "adapter": learned.state.adapter.to_json() if learned.state.adapter else None,
         "schema": spec.output_schema,
         "constraint": None,
-        "request": request_fields(lm),
+        "request": request_fields(asked_lm(learned.signature, lm)),
         "messages": turns_of(lm, messages[:-1]),
         "question": {**template, "open": "", "slots": slots},
         "reminder": "",
         "remind": False,
-        "inputs": {field.name: field_document(field, types) for field in spec.inputs},
+        "inputs": inputs,
         "outputs": outputs,
         "defaults": {"inputs": {}, "outputs": defaults_of(spec.outputs)},
         "types": types,
@@ -74,24 +87,24 @@ def dspy_document(
         "answer": {**template, "open": "", "slots": [], "tool": ""},
         "reply": {
             "names": list(spec.output_names),
-            "pattern": _reply_pattern(spec),
+            "pattern": "" if in_json else _reply_pattern(spec),
             "rule": _NO_RULE,
             "thoughts": [],
         },
         "extraction": None,
         "pool": None,
-        "extras": any(field["deep"] for field in outputs.values()),
+        "extras": any(field["deep"] for field in fields),
     }
 
 
-def _slots(signature: Any) -> list[dict[str, str]]:
-    """The slots of the question, with the text around each; none if it needs more than texts."""
-    adapter = configured_adapter()
+def _refused(path: str, why: str) -> ExportError:
+    return ExportError(f"{path}: this prompt of DSPy cannot be exported: {why}")
+
+
+def _slots(adapter: Any, signature: Any) -> list[dict[str, str]]:
+    """The slots of the question, with the text around each; none if there are not such slots."""
     fields = signature.input_fields
-    texts = all(field.annotation is str for field in fields.values())
-    if not (isinstance(adapter, dspy.ChatAdapter) and texts and fields):
-        return []
-    pieces = pieces_of_turn(adapter, signature)
+    pieces = pieces_of_turn(adapter, signature) if fields else None
     if pieces is None:
         return []
     *befores, after = pieces
@@ -101,6 +114,94 @@ def _slots(signature: Any) -> list[dict[str, str]]:
     ]
     slots[-1]["after"] = after
     return slots
+
+
+def _input(path: str, field: FieldSpec, types: dict[str, Any]) -> dict[str, Any]:
+    """An input as DSPy shows it: a text, a Python constant, or JSON with blanks in it."""
+    if is_special(field.annotation):
+        raise _refused(path, f"the input {field.name!r} ({field.type_name}) is not shown as a text")
+    made = field_document(field, types)
+    if _is_uncertain(schema_of(field)):
+        raise _refused(
+            path,
+            f"the input {field.name!r} ({field.type_name}) may hold fractions, sets or values of "
+            "any type, which Python and JavaScript write differently: declare another type",
+        )
+    spelled = {"null": "None", "true": "True", "false": "False"}
+    if made["deep"]:
+        return {**made, "json": False, "parts": "spaced", "spelled": spelled}
+    return {**made, "spelled": spelled}
+
+
+def _is_uncertain(schema: Any) -> bool:
+    """Whether values of a schema may be written in more than one way."""
+    if isinstance(schema, list):
+        return any(map(_is_uncertain, schema))
+    if not isinstance(schema, dict):
+        return False
+    kinds = ("type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const")
+    if not any(kind in schema for kind in kinds):
+        return True
+    if schema.get("type") == "number" or schema.get("uniqueItems"):
+        return True
+    if schema.get("type") == "array" and "items" not in schema and "prefixItems" not in schema:
+        return True
+    more = schema.get("additionalProperties")
+    if schema.get("type") == "object" and (
+        more is True or (more is None and not schema.get("properties"))
+    ):
+        return True
+    inside = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    listed = ("items", "prefixItems", "anyOf", "oneOf", "allOf")
+    inside += [schema[name] for name in listed if name in schema]
+    return any(map(_is_uncertain, inside)) or (isinstance(more, dict) and _is_uncertain(more))
+
+
+class _Asked(BaseException):  # not an Exception: DSPy's adapters catch those, and ask again
+    """The settings with which an adapter asks."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+
+
+class _NotAsked(dspy.BaseLM):  # type: ignore[misc]
+    """Stands for an LM, and raises the settings with which it would be asked."""
+
+    def __init__(self, lm: LM) -> None:
+        super().__init__(lm.model)
+        self._known = capabilities_of(lm)
+
+    def __call__(self, prompt: Any = None, *, messages: Any = None, **settings: Any) -> Any:
+        raise _Asked(settings)
+
+    @property
+    def supports_function_calling(self) -> bool:
+        return self._known.function_calling
+
+    @property
+    def supports_reasoning(self) -> bool:
+        return self._known.reasoning
+
+    @property
+    def supports_response_schema(self) -> bool:
+        return self._known.response_schema
+
+    @property
+    def supported_params(self) -> set[str]:
+        return set(self._known.params)
+
+
+def asked_lm(signature: Any, lm: LM) -> LM:
+    """Return an LM with the settings that DSPy's adapter adds, such as the form of the reply."""
+    try:
+        configured_adapter()(_NotAsked(lm), {}, signature, [], _texts(signature))
+    except _Asked as asked:
+        return as_asked(lm, asked.settings)
+    raise AssertionError("DSPy's adapter made no call")
+
+
+def _texts(signature: Any) -> dict[str, str]:
+    return dict.fromkeys(signature.input_fields, "")
 
 
 def _output(field: dict[str, Any]) -> dict[str, Any]:
@@ -113,10 +214,18 @@ def _output(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reply_pattern(spec: SignatureSpec) -> str:
-    """Replies with the header of each output on a line, in their order."""
-    line = rf"(?!{_HEADER})[^\n]*"
+    """Replies with the header of each output on a line, in their order.
+
+    A header that is indented, or stands beside another one, is refused: DSPy reads what follows in
+    ways of its own. So is a value beside its header that has blanks at the end of that line.
+    """
+    line = rf"(?!{INDENT}*{_HEADER})[^\n]*"
+    odd = rf"{INDENT}*(?:{_HEADER}|(?!{SPACE})[^\n]*{INDENT}\n{SPACE}*(?!{SPACE}|\[\[ ## |{_END}))"
+    blank_lines = rf"{INDENT}*(?:\n{INDENT}*(?=\n|{_END}))*"
+    start = rf"(?:\n(?!{INDENT}+{_HEADER}){INDENT}*)?(?!{INDENT})"
+    value = rf"((?:(?!{_HEADER})[^\n]+(?:\n{line})*(?:\n|{_END}))?)"
     blocks = "".join(
-        rf"\[\[ ## {literal(name)} ## \]\]{SPACE}*((?!{_HEADER})[^\n]*(?:\n{line})*)(?:\n|{_END})"
+        rf"\[\[ ## {literal(name)} ## \]\](?!{odd}){blank_lines}{start}{value}"
         for name in spec.output_names
     )
     return rf"^{_LINE_ENDS}(?:{line}\n)*{blocks}(?:{_END}|(?=\[\[ ## completed ## \]\]))"

@@ -12,7 +12,7 @@ import orjson
 import pydantic
 
 from lmpipe.data.example import jsonable
-from lmpipe.errors import ConfigError, LMRequestError
+from lmpipe.errors import ArtifactError, ConfigError, LMRequestError
 from lmpipe.foundation.redaction import without_secrets
 from lmpipe.lm.concurrency import loop
 from lmpipe.lm.lm import LM
@@ -50,6 +50,18 @@ def lm_from_dspy(lm: dspy.BaseLM) -> LM:
     if known is None:
         known = _KNOWN[lm] = _converted(lm)
     return known
+
+
+def dspy_model(name: str) -> str:
+    """Return the name that DSPy has for a model of lmpipe.
+
+    Raises:
+        ArtifactError: if only lmpipe has the model.
+    """
+    provider, slash, rest = name.partition("/")
+    if provider in _OURS_ALONE:
+        raise ArtifactError(f"DSPy does not have the LM {name!r}: compile with another one")
+    return f"{_VLLM}/{rest}" if slash and provider == _OUR_VLLM else name
 
 
 def _converted(lm: Any) -> LM:

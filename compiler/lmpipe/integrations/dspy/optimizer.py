@@ -52,10 +52,10 @@ class DSPyOptimizer:
     optimizer finds.
 
     DSPy's optimizers do not say what they cost: a plan counts no more than the validation of the
-    result, so give the recipe a budget. If the budget ends while one searches, the result is the
-    best program that it has scored on all validation examples. The number of its threads changes
-    neither its result nor what a resumed compile repeats, but with more than one a budget may end
-    at a different call.
+    result, and says so, so give the recipe a budget. If it ends while one searches, the result is
+    the best program that it has scored on all validation examples. The number of its threads
+    changes neither its result nor what a resumed compile repeats, but with more than one a budget
+    may end at a different call.
 
     Args:
         optimizer: an optimizer such as `dspy.MIPROv2(metric=…)`, or its class; then it is made
@@ -160,7 +160,7 @@ class DSPyOptimizer:
         steps: StepRunner,
     ) -> Any:
         """Run the optimizer, in a thread of its own."""
-        with scope(lm=task.lms.student, role="task", trace=None, sample=0):
+        with scope(lm=task.lms.student, role="task", trace=None, sample=0, evaluating=True):
             run = SearchRun(task, steps)
         optimizer = self._ready(task, run)
         for name in _METRICS:
@@ -208,7 +208,7 @@ class DSPyOptimizer:
 
     def cost(self, sizes: Sizes) -> Cost:
         """The validation of the result; what the search takes is not known."""
-        return Cost(sizes.val)
+        return Cost(sizes.val, open_ended=True)
 
     def settings(self) -> dict[str, Any]:
         """The optimizer's settings, as far as they can be told apart."""
@@ -236,10 +236,10 @@ class SearchRun(DSPyRun):
         own = self._task.lms.proposer if recipes else lm_from_dspy(lm)
         return BridgeLM(self, own, {} if lm is None else lm.kwargs, "proposer")
 
-    def complete(self, request: Request, label: str, role: str) -> Reply:
+    def complete(self, request: Request, label: str, role: str, reader: Any = None) -> Reply:
         return self._steps(self._task.call(request, role=role, label=label))
 
-    async def acomplete(self, request: Request, label: str, role: str) -> Reply:
+    async def acomplete(self, request: Request, label: str, role: str, reader: Any = None) -> Reply:
         return await self._task.call(request, role=role, label=label)
 
 

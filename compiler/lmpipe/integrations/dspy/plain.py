@@ -56,7 +56,7 @@ def plain_prompt(
         and not adapter.use_native_function_calling
         and not adapter.callbacks
         and all(field.annotation is str for field in signature.input_fields.values())
-        and not any(_is_special(field.annotation) for field in fields)
+        and not any(is_special(field.annotation) for field in fields)
     )
     if not plain:
         return None
@@ -78,7 +78,8 @@ def takes(prompt: PlainPrompt, inputs: Mapping[str, Any]) -> bool:
     )
 
 
-def _is_special(annotation: Any) -> bool:
+def is_special(annotation: Any) -> bool:
+    """Whether values of a type are more than a text or JSON, such as media and histories."""
     kinds = (dspy.Type, dspy.History)
     return any(_mentions(annotation, kind) for kind in kinds)
 

@@ -101,26 +101,24 @@ class DSPyPredictor(Predictor):
         learned = self.learned()
         vector = learned.embedded(inputs) if learned.embeds else None
         demos = learned.demos_for(inputs, current_scope().example, vector)
-        typed = {
-            field.name: _typed(field, inputs[field.name])
-            for field in self._spec.inputs
-            if field.name in inputs
-        }
+        typed = typed_inputs(self._spec, inputs)
         return read_messages(configured_adapter().format(learned.signature, demos, typed))
 
     def export_document(self, path: str) -> dict[str, Any]:
         from lmpipe.integrations.dspy.exported import dspy_document  # few programs are exported
 
-        texts = dict.fromkeys(self._spec.input_names, "")
-        return dspy_document(path, self.learned(), self._lm_now(), self.conversation(texts))
+        return dspy_document(path, self.learned(), self._lm_now(), self.conversation)
 
     def export_request(self, inputs: Mapping[str, Any]) -> Request:
-        return Request(self._lm_now(), self.conversation(inputs))
+        from lmpipe.integrations.dspy.exported import asked_lm
+
+        lm = asked_lm(self.learned().signature, self._lm_now())
+        return Request(lm, self.conversation(inputs))
 
     def export_reading(self, text: str) -> Mapping[str, Any] | None:
         try:
             values = configured_adapter().parse(self.learned().signature, text)
-        except AdapterParseError:
+        except (AdapterParseError, ValueError):  # the JSON adapter raises pydantic's errors too
             return None
         return {field.name: field.dump(values[field.name]) for field in self._spec.outputs}
 
@@ -135,8 +133,17 @@ class DSPyPredictor(Predictor):
         return written
 
 
+def typed_inputs(spec: SignatureSpec, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn inputs, given as JSON values, into what DSPy's adapters show."""
+    return {
+        field.name: _typed(field, inputs[field.name])
+        for field in spec.inputs
+        if field.name in inputs
+    }
+
+
 def _typed(field: Any, value: Any) -> Any:
-    """Turn the JSON of an input into what DSPy's adapters show; text is shown as it is."""
+    """Turn the JSON of an input into what is shown; text is shown as it is."""
     if isinstance(value, str) or not inspect.isclass(field.annotation):
         return value
     return field.typed(value) if issubclass(field.annotation, dspy.History) else value

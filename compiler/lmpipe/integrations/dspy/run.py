@@ -24,6 +24,7 @@ from lmpipe.state.trace import Step
 if TYPE_CHECKING:
     from lmpipe.integrations.dspy.bridge import BridgeLM
     from lmpipe.integrations.dspy.learned import LearnedPredictor
+    from lmpipe.integrations.dspy.streaming import DSPyFieldReader
 
 T = TypeVar("T")
 
@@ -70,13 +71,26 @@ class DSPyRun:
         block: AbstractContextManager[None] = dspy.context(**settings)
         return block
 
-    def complete(self, request: Request, label: str, role: str) -> Reply:
-        """Make an LM call for the predictor at a path; the scope says on whose account it is."""
-        return current_settings().runtime.complete(request, label=label)
+    def complete(
+        self, request: Request, label: str, role: str, reader: DSPyFieldReader | None = None
+    ) -> Reply:
+        """Make an LM call for the predictor at a path; the scope says on whose account it is.
 
-    async def acomplete(self, request: Request, label: str, role: str) -> Reply:
+        `reader` receives the reply while it arrives.
+        """
+        on_retry = None if reader is None else reader.on_retry
+        return current_settings().runtime.complete(
+            request, label=label, on_text=reader, on_retry=on_retry
+        )
+
+    async def acomplete(
+        self, request: Request, label: str, role: str, reader: DSPyFieldReader | None = None
+    ) -> Reply:
         """`complete` from a coroutine."""
-        return await current_settings().runtime.acomplete(request, label=label)
+        on_retry = None if reader is None else reader.on_retry
+        return await current_settings().runtime.acomplete(
+            request, label=label, on_text=reader, on_retry=on_retry
+        )
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function in the context of the run, from any thread."""
@@ -109,11 +123,16 @@ class Use:
     learned: LearnedPredictor
     inputs: Mapping[str, Any]
     replies: list[Reply] = field(default_factory=list)
+    reader: DSPyFieldReader | None = None
     _token: Token[Use | None] | None = None
     _told: Any = None  # the listeners of the call, if there are any
 
     def __enter__(self) -> Use:
         self._token = _USE.set(self)
+        if self.run.scope.listener is not None:
+            from lmpipe.integrations.dspy.streaming import reader_of  # few runs are streamed
+
+            self.reader = self.run.call(reader_of, self.learned)
         if listening and self.learned.path:
             self._told = observed_use(self.learned, self.inputs, self.run.scope.sample)
             self._told.__enter__()
@@ -131,10 +150,12 @@ class Use:
         """Record what the predictor gave."""
         if self._told is not None:
             self._told.ends(results=(prediction,))
-        if self.run.scope.trace is not None:
+        if self.run.scope.trace is not None or self.reader is not None:
             names = self.learned.spec.output_names
             outputs = {name: as_json(prediction[name]) for name in names if name in prediction}
             self._record(outputs, "")
+            if self.reader is not None and self.replies:
+                self.reader.finish(prediction, outputs, self.replies)
 
     def _record(self, outputs: dict[str, Any], error: str) -> None:
         trace, replies = self.run.scope.trace, self.replies

@@ -14,6 +14,7 @@ from lmpipe.errors import ArtifactError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.exact_json import load_json
 from lmpipe.integrations.dspy.demos import demos_of
+from lmpipe.integrations.dspy.lms import dspy_model
 from lmpipe.integrations.dspy.nearest import NearestPredict
 from lmpipe.integrations.dspy.predictor import DSPyPredictor
 from lmpipe.integrations.dspy.program import DSPyProgram, from_dspy
@@ -48,7 +49,7 @@ def to_dspy(state: ProgramState, module: dspy.Module) -> dspy.Module:
         predictor.signature, predictor.demos = learned.signature, list(learned.demos)
         predictor.config = dict(learned.config)
         if (model := state[path].lm) is not None:
-            predictor.lm = dspy.LM(model)
+            predictor.lm = dspy.LM(dspy_model(model))
         if state[path].retrieval is not None:
             kind: Any = type(predictor)
             predictor.__class__ = subclass_with(NearestPredict, kind)
@@ -121,10 +122,18 @@ def save_dspy_state(state: ProgramState, module: dspy.Module, path: str | Path) 
             f"{', '.join(found)} chooses demonstrations for each call, which DSPy's files have no "
             "place for: compile with fixed ones, as RandomSearch(retrieval_share=0) does"
         )
+    write_dspy_state(to_dspy(state, module).dump_state(), path)
+
+
+def write_dspy_state(dumped: Mapping[str, Any], path: Path) -> None:
+    """Write what a module's `dump_state` returns as its `save` does.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
     from dspy.utils.saving import get_dependency_versions
 
-    saved = to_dspy(state, module).dump_state()
-    saved["metadata"] = {"dependency_versions": get_dependency_versions()}
+    saved = {**dumped, "metadata": {"dependency_versions": get_dependency_versions()}}
     option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     write_file(path, orjson.dumps(saved, option=option))
 

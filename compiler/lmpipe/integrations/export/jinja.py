@@ -101,7 +101,7 @@ def _check(document: Mapping[str, Any]) -> None:
         "shows earlier turns of a conversation": document["histories"],
         "shows the steps of an agent": document["steps"]["input"],
         "chooses demonstrations for each call": document["pool"],
-        "shows images, documents or other media": any(
+        "shows images, documents, or lists and objects in DSPy's form": any(
             field["parts"] for field in document["inputs"].values()
         ),
     }

@@ -91,7 +91,7 @@ def check_parity(
     for call in calls:
         compare_messages(call, next(results))
         for reply, reading in zip(call.replies, call.readings, strict=True):
-            counts[_compare_reading(call, reply, reading, next(results), allow=allow_unread)] += 1
+            counts[check_reading(call, reply, reading, next(results), allow=allow_unread)] += 1
     return Parity(len(calls), **counts)
 
 
@@ -112,12 +112,12 @@ def compare_messages(call: RecordedCall, result: Any) -> None:
     Raises:
         ExportError: if they differ.
     """
-    where = _where(call)
+    where = place_of(call)
     if isinstance(result, dict):
         raise ExportError(f"{where}: the export refuses the inputs: {result['error']}")
     [found], wanted = result, load_json(dump_json(call.messages))
     if found != wanted:
-        raise ExportError(f"{where}: the messages differ: {_first_difference(wanted, found, '')}")
+        raise ExportError(f"{where}: the messages differ: {first_difference(wanted, found)}")
 
 
 def compare_fields(call: RecordedCall, exported: Mapping[str, Any]) -> None:
@@ -129,15 +129,26 @@ def compare_fields(call: RecordedCall, exported: Mapping[str, Any]) -> None:
     body = request_body(call.request, constraint_form(call.request.lm))
     wanted = {name: item for name, item in body.items() if name not in ("messages", "seed")}
     if wanted != exported:
-        difference = _first_difference(wanted, dict(exported), "")
-        raise ExportError(f"{_where(call)}: the request differs: {difference}")
+        difference = first_difference(wanted, dict(exported))
+        raise ExportError(f"{place_of(call)}: the request differs: {difference}")
 
 
-def _compare_reading(
-    call: RecordedCall, reply: Any, reading: Any, result: Any, *, allow: bool
+def check_reading(
+    call: RecordedCall, reply: Any, reading: Any, result: Any, *, allow: bool = False
 ) -> Literal["replies", "refused", "unread"]:
-    """Compare what both read in a reply; return how it is counted."""
-    where, text = _where(call), short_repr(reply["content"])
+    """Compare what both read in a reply; return how it is counted.
+
+    Args:
+        call: that the reply is to.
+        reply: the LM's message.
+        reading: what the runtime reads in it; None if it refuses it.
+        result: what the export reads, in a list of one, or its error.
+        allow: whether the export may refuse what the runtime reads.
+
+    Raises:
+        ExportError: if they differ.
+    """
+    where, text = place_of(call), short_repr(reply["content"])
     if isinstance(result, dict):
         if reading is not None and not allow:
             raise ExportError(
@@ -151,7 +162,7 @@ def _compare_reading(
         raise ExportError(f"{where}: the export reads a reply that the runtime refuses: {text}")
     wanted = load_json(dump_json(dict(reading)))
     if not _same_value(found, wanted):
-        difference = _first_difference(wanted, found, "")
+        difference = first_difference(wanted, found)
         raise ExportError(f"{where}: a reply is read differently: {difference}\n  reply: {text}")
     return "replies"
 
@@ -172,20 +183,21 @@ def _same_value(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _where(call: RecordedCall) -> str:
+def place_of(call: RecordedCall) -> str:
+    """Name a call for a message."""
     return f"{call.predictor}, validation example {call.example}"
 
 
-def _first_difference(wanted: Any, found: Any, place: str) -> str:
+def first_difference(wanted: Any, found: Any, place: str = "") -> str:
     """Name the first place where two JSON values differ, and show both there."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         for key in [*wanted, *(key for key in found if key not in wanted)]:
             if key not in wanted or key not in found or wanted[key] != found[key]:
-                return _first_difference(wanted.get(key), found.get(key), f"{place}.{key}")
+                return first_difference(wanted.get(key), found.get(key), f"{place}.{key}")
     if isinstance(wanted, list) and isinstance(found, list):
         for number, (one, other) in enumerate(zip(wanted, found, strict=False)):
             if one != other:
-                return _first_difference(one, other, f"{place}[{number}]")
+                return first_difference(one, other, f"{place}[{number}]")
     if isinstance(wanted, str) and isinstance(found, str):
         pairs = enumerate(zip(wanted, found, strict=False))
         at = next((n for n, (a, b) in pairs if a != b), min(len(wanted), len(found)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pydantic
@@ -36,6 +36,7 @@ class RecordedCall:
         readings: what the runtime reads in each: the outputs as JSON values, or None if it refuses
             the reply.
         vector: the embedding that chooses the demonstrations, if one does.
+        outputs: what the call gave, as JSON values; empty if it failed.
     """
 
     predictor: str
@@ -45,6 +46,7 @@ class RecordedCall:
     replies: Sequence[Any]
     readings: Sequence[Mapping[str, Any] | None]
     vector: Sequence[float] | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -85,7 +87,15 @@ def _recorded(predictor: Predict[..., Any] | Exportable, step: Step, number: int
         request = predictor.export_request(step.inputs)
         readings = [predictor.export_reading(text) for text in step.replies]
         replies = [{"content": text} for text in step.replies]
-        return RecordedCall(step.predictor, number, step.inputs, request, replies, readings)
+        return RecordedCall(
+            step.predictor,
+            number,
+            step.inputs,
+            request,
+            replies,
+            readings,
+            outputs=step.outputs,
+        )
     lm = predictor.lm_now()
     prompt = predictor.prompt_for(lm)
     request = Request(
@@ -102,7 +112,9 @@ def _recorded(predictor: Predict[..., Any] | Exportable, step: Step, number: int
     replies = [{"content": text, "reasoning_content": thoughts} for text in texts]
     read = [read_reply(predictor, prompt, step.inputs, text, thoughts) for text in texts]
     vector = vector_of(predictor, prompt, step.inputs)
-    return RecordedCall(step.predictor, number, step.inputs, request, replies, read, vector)
+    return RecordedCall(
+        step.predictor, number, step.inputs, request, replies, read, vector, step.outputs
+    )
 
 
 def vector_of(

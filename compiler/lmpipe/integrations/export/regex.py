@@ -1,4 +1,8 @@
-"""Regular expressions that mean the same in Python and in JavaScript."""
+"""Regular expressions that mean the same in Python and in JavaScript.
+
+Replies may be long and hostile, so an expression takes time in proportion to the reply's length:
+what a repetition may match does not begin what stands after it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ from collections.abc import Iterable
 
 # White space as Python's `str.isspace` has it.
 SPACE = r"[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+# White space within a line, and that which is neither a blank nor a tab.
+INDENT = SPACE.replace(r"\t-\r", r"\t\x0b-\r")
+OTHER_SPACE = SPACE.replace(r"\t-\r", r"\n-\r").replace(r"\x1c-\x20", r"\x1c-\x1f")
 NEVER = "(?!)"
 
 

@@ -8,7 +8,9 @@ from typing import Any
 from lmpipe.errors import ExportError
 from lmpipe.integrations.export.checks import END
 from lmpipe.integrations.export.regex import (
+    INDENT,
     NEVER,
+    OTHER_SPACE,
     SPACE,
     any_of,
     in_any_spelling,
@@ -23,6 +25,8 @@ from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 _BLANKS = r"[ \t\r]*"
 # A fence around a whole reply does not belong to its values.
 _NO_FENCE = rf"(?!{SPACE}*```)"
+# What may stand before a label, after white space.
+_AROUND = r"(?:[*`>-][ \t*`>-]*)?"
 _NO_RULE = {"pattern": NEVER, "first": False, "rest": False}
 JSON_LAYOUTS = ("json", "tools", "calls")
 
@@ -123,9 +127,9 @@ def _label_rule(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _bare_rule(name: str) -> dict[str, Any]:
-    key, around = in_any_spelling(name), "[ \\t*`>-]*"
-    bold = rf"\*\*+[ \t:]*{key}[ \t:]*\**{SPACE}*{END}"
-    label = rf"\\*{SPACE}*(?:{around}{key}{around}:|{bold})"
+    key = in_any_spelling(name)
+    end = rf"[ \t:]*(?:(?:\*+|{OTHER_SPACE}){SPACE}*)?{END}"
+    label = rf"\\*{SPACE}*(?:{_AROUND}{key}[ \t*`>-]*:|\*\*+[ \t:]*{key}{end})"
     return {"pattern": label, "first": True, "rest": False}
 
 
@@ -148,7 +152,7 @@ def _chat_pattern(form: SignatureSpec) -> str:
 
 def _xml_pattern(form: SignatureSpec) -> str:
     tags = rf"</?{any_of(form.input_names + form.output_names)}>"
-    outside = rf"(?:(?!{SPACE}*{tags})[^\n]+(?:\n|{END})|\n)*"
+    outside = rf"(?:(?!{INDENT}*{tags})[^\n]+(?:\n|{END})|\n)*"
     blocks = ""
     for field in form.outputs:
         name = literal(field.name)
@@ -184,8 +188,8 @@ def _bare_pattern(name: str) -> str:
 def _label(name: str) -> str:
     """A label before the only value: `name:`, `**name:**` or `**name**:`."""
     key = in_any_spelling(name)
-    bold = rf"\*\*[ \t]*{key}[ \t]*(?::[ \t]*\*\*|\*\*[ \t]*:)[: \t]*(?![^\n]*\*)"
-    return rf"(?:{bold}|(?!\*\*)[ \t*`>-]*{key}[ \t*`>-]*:[* \t]*)"
+    bold = rf"\*\*[ \t]*{key}[ \t]*(?::[ \t]*\*\*|\*\*[ \t]*:)(?![^\n]*\*)[: \t]*"
+    return rf"(?:{bold}|(?!\*\*){_AROUND}{key}[ \t*`>-]*:[* \t]*)"
 
 
 def _optional(field: FieldSpec, block: str) -> str:

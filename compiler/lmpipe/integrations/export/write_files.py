@@ -12,6 +12,7 @@ from lmpipe.errors import ExportError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.canonical_json import pretty_json
 from lmpipe.foundation.exact_json import dump_json
+from lmpipe.foundation.storing import storing
 from lmpipe.integrations.export.document import prompt_document
 from lmpipe.integrations.export.jinja import check_templates, jinja_document
 from lmpipe.integrations.export.parity import (
@@ -50,11 +51,13 @@ class Exported:
         files: the files.
         parity: the comparison with the runtime; None if it was not made.
         uncalled: the predictors without a call in the comparison.
+        compared: what the comparison has shown, for people.
     """
 
     files: tuple[Path, ...]
     parity: Parity | None
     uncalled: tuple[str, ...] = ()
+    compared: str = "the same as in the runtime"
 
 
 def export_prompts(
@@ -92,7 +95,8 @@ def export_prompts(
             "the program calls no predictor on the examples, so nothing can be compared: give "
             "others with --data, or export without the comparison (--unchecked)"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if form == "openai":
         exported = _write_bodies(folder, documents, calls)
     elif form == "jinja":

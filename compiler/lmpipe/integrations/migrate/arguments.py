@@ -28,12 +28,41 @@ def renamed(arg: cst.Arg, name: str) -> cst.Arg:
 
 
 def named_args(args: Sequence[cst.Arg], positions: Sequence[str]) -> list[tuple[str, cst.Arg]]:
-    """Pair arguments with DSPy's names; the name of `*args` and `**kwargs` is their star."""
-    pairs = []
+    """Pair arguments with DSPy's names; the name of `*args` and `**kwargs` is their star.
+
+    What is given by position after `*args` has no name: its place is not known.
+    """
+    pairs, known = [], True
     for place, arg in enumerate(args):
+        known = known and arg.star != "*"
         name = arg.star or (arg.keyword.value if arg.keyword else "")
-        pairs.append((name or "".join(positions[place : place + 1]), arg))
+        pairs.append((name or "".join(positions[place : place + 1] if known else ()), arg))
     return pairs
+
+
+def star_note(arg: cst.Arg, function: str, names: Mapping[str, str], others: Iterable[str]) -> str:
+    """Say what to look for in `*args` or `**kwargs` that are passed on; empty if nothing differs.
+
+    Args:
+        arg: the argument.
+        function: the name of what is called.
+        names: lmpipe's names of arguments by DSPy's.
+        others: DSPy's arguments that lmpipe does not have.
+    """
+    changed = [f"{old} is {new}" for old, new in names.items() if old != new]
+    missing = sorted(others)
+    if not changed and not missing:
+        return ""
+    given = f"{arg.star}{cst.Module(()).code_for_node(arg.value)} of {function}"
+    if arg.star == "*":
+        return f"{given} is passed on as it is: give the arguments by lmpipe's names"
+    told = "; ".join(
+        [
+            *([f"in lmpipe {', '.join(changed)}"] if changed else []),
+            *([f"it has no {', '.join(missing)}"] if missing else []),
+        ]
+    )
+    return f"{given} is passed on as it is: {told}"
 
 
 def value_of(args: Iterable[tuple[str, cst.Arg]], name: str) -> cst.BaseExpression | None:
@@ -49,6 +78,9 @@ def rewritten_args(
     for place, (name, arg) in enumerate(named_args(updated.args, rule.positions)):
         if arg.star:
             kept.append(arg)
+            missing = () if function == "Example" else (*rule.by_hand, *rule.dropped)
+            if note := star_note(arg, function, rule.names, missing):
+                work.leave(original, note)
         elif name in rule.by_hand:
             work.leave(original, f"{name}= of {function} is left out: {rule.by_hand[name]}")
         elif name in rule.names:

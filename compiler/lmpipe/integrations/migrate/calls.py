@@ -68,7 +68,8 @@ def _by_rule(work: Work, original: cst.Call, updated: cst.Call, name: str) -> cs
         args.append(keyword("layout", cst.SimpleString(f'"{layout}"')))
     if name in DEFAULTS:
         given, number = DEFAULTS[name]
-        if not any(arg.keyword and arg.keyword.value == given for arg in args):
+        named = any(arg.keyword and arg.keyword.value == given for arg in args)
+        if not named and not any(arg.star for arg in args):  # which may give it
             args.append(keyword(given, cst.Integer(number)))
     if name == "LM" and args:
         args[0] = args[0].with_changes(value=_model(args[0].value))

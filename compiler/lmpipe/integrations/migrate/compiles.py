@@ -10,6 +10,7 @@ from lmpipe.integrations.migrate.arguments import (
     one_per_line,
     parsed,
     renamed,
+    star_note,
     text_of,
     value_of,
     with_args,
@@ -38,6 +39,13 @@ def rewrite_optimizer(
             value = _setting(work, original, key, arg.value)
             if value is not None:
                 args[rule.names[key]] = renamed(arg.with_changes(value=value), rule.names[key])
+        elif key == "**":
+            args[key] = arg
+            told = star_note(arg, name, rule.names, ())
+            work.leave(
+                original,
+                f"{told or f'**options of {name}'}: the metric and the LMs are the recipe's",
+            )
         elif key not in RECIPE and key not in DROPPED:
             work.leave(original, _left_out(name, key))
     work.wrote(original, name)
@@ -46,6 +54,8 @@ def rewrite_optimizer(
 
 
 def _left_out(name: str, key: str) -> str:
+    if key == "*":
+        return f"*args of {name} is left out: give the settings by name"
     return f"{key or 'an argument'}= of {name} is left out: lmpipe has no such setting"
 
 
@@ -112,6 +122,9 @@ def rewrite_compile(work: Work, original: cst.Call, updated: cst.Call) -> cst.Ba
             )
         elif key in RECIPE:
             args.append(renamed(arg, RECIPE[key]))
+        elif key == "**":
+            args.append(arg)
+            work.leave(original, star_note(arg, "compile", RECIPE, ()))
         elif key in rule.names and len(work.compiles.get(made, [])) == 1:
             continue
         elif key not in DROPPED:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import re
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +22,15 @@ except ImportError as error:
 from lmpipe.integrations.migrate.rewriter import Rewriter
 from lmpipe.integrations.migrate.work import Note, Work
 
+_CODING = re.compile(r"^([ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+")
+
 
 @dataclass(frozen=True)
 class Migration:
     """A DSPy file as one of lmpipe.
 
     Args:
-        source: the new source.
+        source: the new source, to be written as UTF-8.
         rewritten: what was rewritten.
         left: what is left to do by hand; the source has a comment for each.
     """
@@ -66,12 +71,32 @@ def migrate(source: str, *, name: str = "<source>") -> Migration:
 
 
 def read_source(path: Path) -> str:
-    """Read a Python file.
+    """Read a Python file in the encoding that it declares; its ends of lines stay as they are.
+
+    The declaration of another encoding than UTF-8 is changed to UTF-8.
 
     Raises:
-        InputError: if it cannot be read, or is not UTF-8.
+        InputError: if it cannot be read, or is not in the encoding that it declares.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode(encoding)
+    except (OSError, UnicodeDecodeError, SyntaxError, LookupError) as error:
         raise InputError(f"{path}: cannot be read as Python source: {error}") from error
+    if encoding.startswith("utf-8"):
+        return text
+    first, second, rest = _two_lines(text)
+    return _declared_utf8(first) + _declared_utf8(second) + rest
+
+
+def _two_lines(text: str) -> tuple[str, str, str]:
+    """Split off the first two lines, in one of which an encoding is declared (PEP 263)."""
+    lines = text.split("\n", 2)
+    ends = ["\n" if place < len(lines) - 1 else "" for place in range(3)]
+    first, second, rest = [*lines, "", ""][:3]
+    return first + ends[0], second + ends[1], rest
+
+
+def _declared_utf8(line: str) -> str:
+    return _CODING.sub(r"\1utf-8", line)

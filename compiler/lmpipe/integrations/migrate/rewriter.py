@@ -7,14 +7,22 @@ from collections.abc import Sequence
 from typing import TypeVar, cast
 
 import libcst as cst
+from libcst.metadata import MetadataWrapper
 
 from lmpipe.integrations.migrate.arguments import parsed, text_of
 from lmpipe.integrations.migrate.calls import is_rewritten, rewrite_call
 from lmpipe.integrations.migrate.import_rewriter import ImportRewriter
 from lmpipe.integrations.migrate.imports import Statement, with_import
 from lmpipe.integrations.migrate.rules import BY_HAND, LAYOUTS, MUTATIONS, RENAMED, hint
+from lmpipe.integrations.migrate.work import Work
 
 _WIDTH = 100
+# What a quoted type may be a part of, and what does not have types inside.
+_PARTS_OF_TYPES = (
+    *(cst.Subscript, cst.SubscriptElement, cst.Index, cst.BinaryOperation, cst.Tuple, cst.List),
+    *(cst.Element, cst.SimpleString),
+)
+_NO_TYPES_INSIDE = ("Literal", "Annotated")
 _PLACES = (cst.Import, cst.ImportFrom, cst.ImportAlias, cst.Param, cst.FunctionDef, cst.ClassDef)
 
 Commented = TypeVar(
@@ -121,6 +129,45 @@ class Rewriter(ImportRewriter):
         if name == "completions" and kind == "result":
             self.work.leave(original, BY_HAND["Completions"])
         return updated
+
+    def leave_SimpleString(
+        self, original_node: cst.SimpleString, updated_node: cst.SimpleString
+    ) -> cst.BaseExpression:
+        """A quoted annotation is rewritten like one that is not quoted."""
+        text = text_of(original_node)
+        if text is None or not self._is_annotation(original_node):
+            return updated_node
+        changed = self._rewritten_annotation(original_node, text)
+        if changed == text:
+            return updated_node
+        self.work.wrote(original_node, "annotation")
+        plain = not original_node.prefix and original_node.quote not in changed
+        quote = original_node.quote if plain and "\\" not in changed else ""
+        return cst.SimpleString(f"{quote}{changed}{quote}" if quote else repr(changed))
+
+    def _is_annotation(self, node: cst.SimpleString) -> bool:
+        """Whether a text is a type: all of an annotation, or a part of it that is no `Literal`."""
+        around: cst.CSTNode | None = self.work.kinds.parent(node)
+        while isinstance(around, _PARTS_OF_TYPES):
+            if isinstance(around, cst.Subscript) and _last_name(around.value) in _NO_TYPES_INSIDE:
+                return False
+            around = self.work.kinds.parent(around)
+        return isinstance(around, cst.Annotation)
+
+    def _rewritten_annotation(self, node: cst.SimpleString, text: str) -> str:
+        try:
+            module = cst.parse_module(f"{self.work.dspy_imports}\n_: {text}\n")
+        except cst.ParserSyntaxError:
+            return text
+        wrapper = MetadataWrapper(module)
+        work = Work(wrapper)
+        rewritten = wrapper.module.visit(Rewriter(work, self.kept))
+        for note in work.left:
+            self.work.leave(node, note.text)
+        self.work.kept |= work.kept
+        line = cst.ensure_type(rewritten.body[-1], cst.SimpleStatementLine)
+        annotation = cst.ensure_type(line.body[0], cst.AnnAssign).annotation.annotation
+        return rewritten.code_for_node(annotation)
 
     # Calls and what is done with results
 
@@ -334,6 +381,11 @@ def _argument(statement: cst.BaseSmallStatement) -> cst.BaseExpression:
     """The first argument of a statement that is a call."""
     call = cst.ensure_type(cst.ensure_type(statement, cst.Expr).value, cst.Call)
     return call.args[0].value
+
+
+def _last_name(node: cst.BaseExpression) -> str:
+    last = node.attr if isinstance(node, cst.Attribute) else node
+    return last.value if isinstance(last, cst.Name) else ""
 
 
 def _key(node: cst.Subscript) -> cst.BaseExpression | None:

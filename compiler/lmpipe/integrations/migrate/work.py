@@ -82,6 +82,22 @@ class Work:
         return int(self._positions[node].start.line)
 
     @cached_property
+    def dspy_imports(self) -> str:
+        """The imports of DSPy in the file, wherever they are."""
+        found: list[str] = []
+        module = self.wrapper.module
+
+        class _Finds(cst.CSTVisitor):
+            def visit_Import(self, node: cst.Import) -> None:
+                found.append(module.code_for_node(node))
+
+            def visit_ImportFrom(self, node: cst.ImportFrom) -> None:
+                found.append(module.code_for_node(node))
+
+        module.visit(_Finds())
+        return "\n".join(line for line in found if "dspy" in line)
+
+    @cached_property
     def compiles(self) -> dict[cst.Call, list[cst.Call]]:
         """The calls of `compile` of each optimizer, by the call that makes it."""
         found: dict[cst.Call, list[cst.Call]] = defaultdict(list)

@@ -57,6 +57,8 @@ class Cost:
         layouts: prompt layouts that are tried besides the declared ones; the default ones are of
             one call.
         texts: other texts than demonstrations that are embedded if there is an embedder.
+        open_ended: whether the search asks more, of which no maximum is known, until it is done or
+            the budget ends.
 
     Raises:
         RecipeError: if a number is out of range.
@@ -69,6 +71,7 @@ class Cost:
     pools: int = 0
     layouts: tuple[str, ...] = ()
     texts: int = 0
+    open_ended: bool = False
 
     def __post_init__(self) -> None:
         check_settings(self, "runs", "asks", "pools", "texts", minimum=0, integer=True)
@@ -83,6 +86,7 @@ class Cost:
             self.pools + other.pools,
             tuple(dict.fromkeys(self.layouts + other.layouts)),
             self.texts + other.texts,
+            self.open_ended or other.open_ended,
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.migrated_programs import NAMES, PROGRAMS
 
-from lmpipe.integrations.migrate.migration import migrate
+from lmpipe.integrations.migrate.migration import migrate, read_source
 from lmpipe.integrations.migrate.proof.prove import Proof, prove, prove_all
 
 
@@ -187,3 +187,22 @@ def test_without_dspy_only_the_new_file_is_run(
     proof = prove(path, migrate(path.read_text()).source)
     assert proof.sentence() == "runs: answer; not compared with DSPy, which is not installed"
     assert not proof.problems
+
+
+def test_a_file_beside_it_does_not_hide_what_the_comparison_needs(tmp_path: Path) -> None:
+    for name in ("typing", "json", "dspy_helper", "pydantic"):
+        (tmp_path / f"{name}.py").write_text("MARK = 1\n")
+    path = tmp_path / "program.py"
+    path.write_text("import dspy\nimport dspy_helper\nanswer = dspy.Predict('q -> a')\n")
+    proof = prove(path, migrate(path.read_text()).source)
+    assert not proof.problems
+    assert proof.compared == {"answer": 1}
+
+
+def test_a_file_in_another_encoding_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    text = "# coding: latin-1\r\nimport dspy\r\nanswer = dspy.Predict('q -> a')  # café\r\n"
+    path.write_bytes(text.encode("latin-1"))
+    proof = prove(path, migrate(read_source(path)).source)
+    assert not proof.problems
+    assert proof.compared == {"answer": 1}

@@ -150,6 +150,14 @@ function userTurn(prompt, values, ending = "") {
   return { role: "user", content: media.length ? contentOf(text, media, ending) : text + ending };
 }
 
+/** Write a JSON value on one line, with blanks between its parts. */
+function spaced(value) {
+  if (Array.isArray(value)) return `[${value.map(spaced).join(", ")}]`;
+  if (!isObject(value)) return dump(value);
+  const members = Object.entries(value).map(([key, item]) => `${dump(key)}: ${spaced(item)}`);
+  return `{${members.join(", ")}}`;
+}
+
 /** Write outputs as a reply; in the layout `tools` it is a call, and the note of its receipt. */
 function replyTurns(prompt, outputs) {
   const [text, { tool }] = [prompt.write("answer", outputs), prompt.doc.answer];
@@ -202,6 +210,7 @@ export function called(prompt, reply) {
 
 function show(field, value, inJson, media) {
   if (field.parts === "media") return withMarks(value, media, inJson ? NAMED : PLACED);
+  if (field.parts === "spaced" && value !== null && typeof value !== "string") return spaced(value);
   if (field.parts === "trajectory" && value !== null) return trajectoryText(value);
   if (field.parts === "passages" && value !== null && (isObject(value) || value.length)) {
     if (isObject(value)) return passageText(field, value);

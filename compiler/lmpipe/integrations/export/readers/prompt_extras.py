@@ -175,6 +175,8 @@ def _shown(field: Any, value: Any, in_json: bool, media: list[Any]) -> Any:
     kind = field["parts"]
     if kind == "media":
         return _marked(value, media, PLACED if not in_json else NAMED)
+    if kind == "spaced" and value is not None and not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
     if kind == "trajectory" and value is not None:
         return _trajectory(value)
     if kind == "passages" and value:

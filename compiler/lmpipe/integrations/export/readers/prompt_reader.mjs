@@ -8,10 +8,17 @@ import * as extras from "./prompt_extras.mjs";
 
 // White space as Python has it.
 const BLANK = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]";
-const AROUND = /^[ \t\r\n.,;:!"'`*()[\]\u201c\u201d\u2018\u2019]+|[ \t\r\n.,;:!"'`*()[\]\u201c\u201d\u2018\u2019]+$/gu;
+const AROUND = "[ \\t\\r\\n.,;:!\"'`*()[\\]\u201c\u201d\u2018\u2019]";
 
 const start = (text) => text.replace(new RegExp(`^${BLANK}+`, "u"), "");
-const strip = (text) => start(text).replace(new RegExp(`${BLANK}+$`, "u"), "");
+
+/** Drop letters of a class at both ends. */
+function strip(text, letters = BLANK) {
+  const [dropped, bounds] = [new RegExp(letters, "u"), [0, text.length]];
+  while (bounds[0] < bounds[1] && dropped.test(text[bounds[0]])) bounds[0] += 1;
+  while (bounds[0] < bounds[1] && dropped.test(text[bounds[1] - 1])) bounds[1] -= 1;
+  return text.slice(...bounds);
+}
 
 /** Write a JSON value on one line; a `Number` object is a fraction, even if it is whole. */
 export function dump(value) {
@@ -128,8 +135,8 @@ export class Prompt {
   read(field, part) {
     if (typeof part !== "string" || !field.worded) return part;
     const [word, words] = [strip(part), field.words];
-    const folded = word.replace(AROUND, "").toLowerCase().replace(/[_-]/gu, " ");
-    const bare = word.replace(/^[ ."'`]+|[ ."'`]+$/gu, "").toLowerCase();
+    const folded = strip(word, AROUND).toLowerCase().replace(/[_-]/gu, " ");
+    const bare = strip(word, "[ .\"'`]").toLowerCase();
     if (field.nones.includes(bare)) return null;
     if (Object.hasOwn(words, `=${word}`)) return words[`=${word}`];
     if (Object.hasOwn(words, folded)) return words[folded];

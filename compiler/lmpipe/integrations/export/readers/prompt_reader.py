@@ -21,8 +21,8 @@ def dump(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(dump, value)) + "]"
     text = json.dumps(value, ensure_ascii=False)
-    small = re.sub(r"(\d)\.?(\d*)e-05", r"0.0000\1\2", text).replace("e-0", "e-")
-    return small if isinstance(value, float) else text
+    number = isinstance(value, float) and re.sub(r"(\d)\.?(\d*)e-05", r"0.0000\1\2", text)
+    return number.replace("e-0", "e-") if number else text
 
 
 def spell(field: Any, value: Any) -> str:

@@ -41,7 +41,7 @@ def run_file(path: Path) -> dict[str, Any]:
     module = types.ModuleType(NAME)
     module.__file__ = str(path)
     sys.modules[NAME] = module  # it stays, because signatures look their types up in it
-    code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
+    code = compile(path.read_bytes(), str(path), "exec")
     exec(code, module.__dict__)  # noqa: S102 - the user's own file, which they asked to run
     return module.__dict__
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from lmpipe.foundation.exact_json import load_json
 from lmpipe.foundation.plural import plural
 from lmpipe.integrations.migrate.proof.asked import Asked, differences
 
+_ROOT = Path(__file__).parents[4]
 _TIME_LIMIT = 300.0  # seconds for one file
 
 
@@ -65,8 +65,8 @@ def prove_all(pairs: Sequence[tuple[Path, str]]) -> list[Proof]:
         copies = []
         for number, (original, migrated) in enumerate(pairs):
             copies.append(_copy_of(original.resolve(), migrated, Path(folder) / str(number)))
-        after = _record("with_lmpipe", copies, originals)
-        before = _record("with_dspy", originals, originals) if has_dspy else [{}] * len(pairs)
+        after = _record("with_lmpipe", copies)
+        before = _record("with_dspy", originals) if has_dspy else [{}] * len(pairs)
     return [_proof(*both, has_dspy=has_dspy) for both in zip(before, after, strict=True)]
 
 
@@ -77,7 +77,7 @@ def _copy_of(original: Path, migrated: str, folder: Path) -> Path:
         if path.name != original.name:
             (folder / path.name).symlink_to(path)
     copy = folder / original.name
-    copy.write_text(migrated, encoding="utf-8")
+    copy.write_bytes(migrated.encode())
     return copy
 
 
@@ -91,21 +91,32 @@ def _proof(before: Mapping[str, Any], after: Mapping[str, Any], *, has_dspy: boo
     return _compare(before["programs"], after["programs"])
 
 
-def _record(side: str, paths: Sequence[Path], originals: Sequence[Path]) -> list[dict[str, Any]]:
-    """Run one side in a process of its own, and read what it recorded of each file."""
+# Finds this lmpipe, behind all else: what lies beside it must not hide the standard library.
+_START = """
+import runpy, sys
+root, module = sys.argv[1:3]
+if root not in sys.path:
+    sys.path.append(root)
+del sys.argv[1:3]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+def _record(side: str, paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Run one side in a process of its own, and read what it recorded of each file.
+
+    A file finds what lies beside it only when it runs; until then no file of the user hides a
+    module that this process needs.
+    """
     module = f"lmpipe.integrations.migrate.proof.{side}"
-    inherited = filter(None, [os.environ.get("PYTHONPATH")])
-    # Files import what lies beside them, and the process is to find this lmpipe.
-    search = [*(str(path.parent) for path in originals), *inherited, str(Path(__file__).parents[4])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
     with tempfile.TemporaryDirectory() as folder:
         outs = [Path(folder) / f"{number}.json" for number in range(len(paths))]
         pairs = [str(path) for pair in zip(paths, outs, strict=True) for path in pair]
-        command = [sys.executable, "-m", module, *pairs]
+        command = [sys.executable, "-P", "-c", _START, str(_ROOT), module, *pairs]
         limit = _TIME_LIMIT * len(paths)
         try:
             done = subprocess.run(  # noqa: S603 - this Python, on the user's own file
-                command, env=environment, capture_output=True, timeout=limit, check=False
+                command, capture_output=True, timeout=limit, check=False
             )
         except subprocess.TimeoutExpired:
             return [{"error": f"it did not end within {limit:.0f} seconds"}] * len(paths)
