@@ -188,11 +188,12 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
         *("program", "module", "optimizer", "LM", "examples", "as declared", "constrained"),
         *("few-shot", "compiled", "gain", "LM calls"),
     )
-    lines = [heads, ["---"] * 5 + ["---:"] * 6, *map(_cells, rows)]
+    lines = [heads, ["---"] * 5 + ["---:"] * 6, *map(cells, rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """Write a row of the table."""
     gain, sizes = row["gain"], row["sizes"]
     teacher = f", taught by {row['teacher']}" if row["teacher"] else ""
     low, high = gain["interval"]

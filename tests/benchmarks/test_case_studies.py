@@ -42,3 +42,10 @@ def test_every_row_is_recorded(studies: Any) -> None:
 def test_the_guide_has_the_table(studies: Any) -> None:
     guide = studies.GUIDE.read_text("utf-8")
     assert studies.with_table(guide, studies.read_results().values()) == guide
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("agent-")])
+def test_the_guide_to_agents_has_the_rates(studies: Any, name: str) -> None:
+    *_, declared, _, _, compiled, gain, _ = studies.cells(studies.read_results()[name])
+    row = f"| {name.removeprefix('agent-')} | {declared} | {compiled} | {gain.strip('*')} |"
+    assert row in (ROOT / "docs" / "agents.md").read_text("utf-8")
