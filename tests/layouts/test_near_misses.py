@@ -24,6 +24,34 @@ two_outputs = outputs_spec(patient_name=str, age=int)
 report = outputs_spec(report=str)
 
 
+optional_details = outputs_spec(order=str | None, product=str | None, amount=float | None)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("[[order]]FH-1[[product]]Dry bag[[amount]]12", ("FH-1", "Dry bag", "12")),
+        ("[[order]]\nFH-1[[product]]Dry bag [[amount]] 12", ("FH-1", "Dry bag", "12")),
+        ("[[order]] None [[product]] None [[amount]] None", (None, None, None)),
+        ("[[order]]FH-1[[product]]Dry bag", ("FH-1", "Dry bag", None)),
+        ("[[order]]\nFH-1\n\n[[product]]\nDry bag[[amount]]12", ("FH-1", "Dry bag", "12")),
+    ],
+)
+def test_markers_inside_a_line_are_read_where_outputs_may_be_left_out(
+    text: str, values: tuple[Any, ...]
+) -> None:
+    found = chat.read(optional_details, text).values
+    assert tuple(found.get(name) for name in optional_details.output_names) == values
+
+
+def test_a_marker_that_has_its_own_line_is_text_inside_another() -> None:
+    text = "[[order]]\nsee [[product]] below\n\n[[product]]\nDry bag"
+    assert chat.read(optional_details, text).values == {
+        "order": "see [[product]] below",
+        "product": "Dry bag",
+    }
+
+
 @pytest.mark.parametrize("name", ["chat", "plain"])
 @pytest.mark.parametrize(
     "text",

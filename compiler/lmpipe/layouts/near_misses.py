@@ -6,7 +6,7 @@ them, such as a heading inside a report.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import orjson
 
@@ -46,14 +46,16 @@ def read_near_miss(
     if tagged := only_elements(spec.output_names, text):
         return read_texts(spec, tagged)
     lines, seen = text.split("\n"), {item.name for item in exact}
+    broken = _break_at_markers(spec.output_names, text).split("\n")
+    inside = find_labels(spec.output_names, broken, brackets)
+    if holds_markers(spec, text, seen) and not missing_outputs(spec, {i.name for i in inside}):
+        return read_texts(spec, cut_at(inside, broken))
     for style in STYLES:
         labels = find_labels(spec.output_names, lines, style)
         chosen = _choose(spec, labels, exact, lines, expected)
         if chosen is not None:
             return read_texts(spec, cut_at(chosen, lines))
         seen |= {item.name for item in labels}
-    broken = _break_at_markers(spec.output_names, text).split("\n")
-    inside = find_labels(spec.output_names, broken, brackets)
     for found, parts in ((inside, broken), (exact, lines)):
         chosen = _with_text_before(spec, found, parts)
         if chosen is not None:
@@ -62,6 +64,19 @@ def read_near_miss(
     if reading is None:
         raise lacks(missing_outputs(spec, seen) or list(spec.output_names), expected)
     return reading
+
+
+def holds_markers(spec: SignatureSpec, text: str, found: Collection[str]) -> bool:
+    """Whether a reply goes on inside a line, as `[[team]]billing[[urgent]]yes` does.
+
+    Args:
+        spec: the signature.
+        text: the reply.
+        found: the outputs whose markers have lines of their own.
+    """
+    absent = [name for name in spec.output_names if name not in found]
+    first = len(absent) == len(spec.output_names)  # nothing stands before the first marker
+    return any(text.count(f"[[{name}]]") == 1 for name in absent[first:])
 
 
 def _break_at_markers(names: tuple[str, ...], text: str) -> str:
