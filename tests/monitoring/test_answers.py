@@ -59,3 +59,16 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / ANSWERS).write_bytes(b"no database" * 100)
     with pytest.raises(StorageError, match=ANSWERS):
         AnswerStore(tmp_path)
+
+
+def test_large_answers_are_kept_in_smaller_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmpipe.monitoring.answers._LARGEST", 1_000_000)
+    with closing(AnswerStore(tmp_path)) as store:
+        for number in range(60):
+            store.add(answer(str(number), "a" * 50_000))
+            store.flush()
+        known = [number for number in range(60) if store.find(str(number))]
+    assert 10 <= len(known) <= 25
+    assert known[-1] == 59

@@ -23,7 +23,12 @@ _TABLE = (
 )
 _PUT = "INSERT OR REPLACE INTO answers (id, program, run, inputs, outputs) VALUES (?, ?, ?, ?, ?)"
 _FIND = "SELECT id, program, run, inputs, outputs FROM answers WHERE id = ?"
+_DROP_TENTH = (
+    "DELETE FROM answers WHERE number <= (SELECT min(number) + (max(number) - min(number)) / 10 "
+    "FROM answers)"
+)
 _DROP = "DELETE FROM answers WHERE number <= (SELECT max(number) FROM answers) - ?"
+_LARGEST = 1_000_000_000  # bytes of all answers
 _MOST_WAITING = 500  # answers that are not written yet
 _WAIT = 10.0  # seconds for another process that writes
 
@@ -48,14 +53,14 @@ class ServedAnswer:
 
 
 class AnswerStore:
-    """The last answers of a server, in a file of SQLite; several processes may share it.
+    """The last answers of a server, in a file of SQLite; threads and processes may share it.
 
     Answers are added to memory and written by `flush`; `find` sees both. Older ones are deleted:
     inputs are kept only for as long as feedback can be expected.
 
     Args:
         folder: holds the file; created if it is missing.
-        keep: the number of answers that are kept.
+        keep: the number of answers that are kept, fewer if they have more than 1 GB.
 
     Raises:
         StorageError: if the file cannot be opened.
@@ -65,7 +70,7 @@ class AnswerStore:
         with storing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self.path, self.keep = folder / ANSWERS, keep
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._waiting: dict[str, ServedAnswer] = {}
         with self._reporting():
             self._database = sqlite3.connect(
@@ -89,9 +94,10 @@ class AnswerStore:
 
     def find(self, answer_id: str) -> ServedAnswer | None:
         """Return an answer, or None if it is not known, or not any more."""
-        with self._lock, self._reporting():
+        with self._lock:
             if found := self._waiting.get(answer_id):
                 return found
+        with self._reporting():
             row = self._database.execute(_FIND, (answer_id,)).fetchone()
         if row is None:
             return None
@@ -99,24 +105,49 @@ class AnswerStore:
         return ServedAnswer(found_id, program, run, load_json(inputs), load_json(outputs))
 
     def flush(self) -> None:
-        """Write what was added, and delete what is too old."""
-        with self._lock:
-            waiting, self._waiting = list(self._waiting.values()), {}
+        """Write what was added, and delete what is too old.
+
+        Raises:
+            StorageError: if it cannot be written; it is then forgotten.
+        """
+        with self._writing:
+            with self._lock:
+                waiting = list(self._waiting.values())
             if not waiting:
                 return
-            rows = [
-                (item.id, item.program, item.run, dump_json(item.inputs), dump_json(item.outputs))
-                for item in waiting
-            ]
-            with self._reporting():
-                self._database.execute("BEGIN IMMEDIATE")
-                try:
-                    self._database.executemany(_PUT, rows)
-                    self._database.execute(_DROP, (self.keep,))
-                    self._database.execute("COMMIT")
-                except BaseException:
-                    self._database.execute("ROLLBACK")
-                    raise
+            try:
+                self._write(waiting)
+            finally:
+                with self._lock:
+                    for answer in waiting:
+                        if self._waiting.get(answer.id) is answer:
+                            del self._waiting[answer.id]
+
+    def _write(self, answers: list[ServedAnswer]) -> None:
+        rows = [
+            (item.id, item.program, item.run, dump_json(item.inputs), dump_json(item.outputs))
+            for item in answers
+        ]
+        database = self._database
+        with self._reporting():
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                database.executemany(_PUT, rows)
+                database.execute(_DROP, (self.keep,))
+                if self._bytes() > _LARGEST:
+                    database.execute(_DROP_TENTH)
+                database.execute("COMMIT")
+            except BaseException:
+                database.execute("ROLLBACK")
+                raise
+
+    def _bytes(self) -> int:
+        """Return the size of the file without the room of what was deleted, which is used again."""
+        pages, free, size = (
+            self._database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
 
     def close(self) -> None:
         """Write what was added, and close the file."""

@@ -14,7 +14,7 @@ from lmpipe.errors import ConfigError, DataError
 from lmpipe.foundation.canonical_json import record_json
 from lmpipe.foundation.checks import check_number
 from lmpipe.foundation.line_file import append_durably
-from lmpipe.monitoring.answers import ANSWERS, AnswerStore, ServedAnswer
+from lmpipe.monitoring.answers import ANSWERS, KEPT, AnswerStore, ServedAnswer
 
 FEEDBACK = "feedback.jsonl"
 FOLDER_VARIABLE = "LMPIPE_FEEDBACK"
@@ -61,9 +61,9 @@ class FeedbackFolder:
         keep: the number of answers that can get feedback.
     """
 
-    def __init__(self, path: Path, **options: int) -> None:
+    def __init__(self, path: Path, *, keep: int = KEPT) -> None:
         self.path = path
-        self.answers = AnswerStore(path, **options)
+        self.answers = AnswerStore(path, keep=keep)
 
     def find(self, answer_id: str) -> ServedAnswer:
         """Return an answer.

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lmpipe.data.example import jsonable
-from lmpipe.errors import DataError, StorageError
+from lmpipe.errors import DataError
 from lmpipe.monitoring.answers import ServedAnswer
 from lmpipe.monitoring.feedback import FeedbackFolder, corrections_of
 from lmpipe.serve.deployment import Programs, ServedRun
@@ -40,22 +40,26 @@ class KeptAnswers:
         self, request_id: str, served: ServedRun, inputs: Mapping[str, Any], outputs: Any
     ) -> None:
         """Keep an answer, which is written a moment later."""
-        given = {name: jsonable(value) for name, value in inputs.items()}
         try:
+            given = {name: jsonable(value) for name, value in inputs.items()}
             self.folder.answers.add(
                 ServedAnswer(request_id, served.name, served.run, given, outputs)
             )
-        except StorageError as error:
+        except Exception as error:  # noqa: BLE001 - the client gets the answer all the same
             self._errors.log(error, request_id)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_PAUSE, self._flush, request_id)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_PAUSE, self._start_to_write, loop)
 
-    def _flush(self, request_id: str) -> None:
+    def _start_to_write(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
+        loop.run_in_executor(None, self._write)  # another process may be writing
+
+    def _write(self) -> None:
         try:
             self.folder.answers.flush()
-        except StorageError as error:
-            self._errors.log(error, request_id)
+        except Exception as error:  # noqa: BLE001 - nobody else would be told
+            self._errors.log(error, "keeping answers")
 
     def close(self) -> None:
         """Write what is kept."""

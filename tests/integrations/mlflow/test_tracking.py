@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.mlflow_server import MlflowServer, mlflow_server
@@ -103,6 +104,30 @@ def test_a_failed_compile_is_a_failed_run(server: MlflowServer, tmp_path: Path) 
         lmpipe.compile(recipe(optimizer=Broken()), runs=tmp_path, watchers=[tracking])
     assert server.run.status == "FAILED"
     assert "ZeroDivisionError" in server.run.tags["lmpipe.error"]
+
+
+def test_a_compile_that_is_resumed_goes_on_with_its_run(
+    server: MlflowServer, tmp_path: Path
+) -> None:
+    states: list[str] = []
+
+    class Stopping(lmpipe.MlflowTracking):
+        def opened(self, folder: Path) -> None:
+            states.append(server.run.status if server.runs else "")
+            super().opened(folder)
+
+        def candidate(self, candidate: Any, *, best: bool) -> None:
+            super().candidate(candidate, best=best)
+            if candidate.number == 2 and len(states) == 1:
+                raise ZeroDivisionError
+
+    with Stopping() as tracking:
+        with pytest.raises(ZeroDivisionError):
+            lmpipe.compile(recipe(), runs=tmp_path, watchers=[tracking])
+        tracking.close()
+        run = lmpipe.compile(recipe(), runs=tmp_path, watchers=[tracking])
+    assert (states, server.run.status) == (["", "FAILED"], "FINISHED")
+    assert len(server.run.metrics["calls"]) == len(run.candidates)
 
 
 class Broken(lmpipe.RandomSearch):

@@ -38,7 +38,10 @@ def started_at(manifest: Mapping[str, Any]) -> float:
 
 
 def params_of(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a compile was made of: all that decides its result, as texts."""
+    """Return what a compile was made of: all that decides its result, as texts.
+
+    A compile that is resumed has the same: MLflow refuses to change a parameter.
+    """
     found: dict[str, Any] = {
         role: (manifest.get(role) or {}).get("model")
         for role in ("student", "teacher", "proposer", "judge", "embedder")
@@ -51,17 +54,13 @@ def params_of(manifest: Mapping[str, Any]) -> dict[str, str]:
     for name, data in (manifest.get("data") or {}).items():
         found[f"{name}.rows"] = data.get("rows")
         found[f"{name}.fingerprint"] = str(data.get("fingerprint"))[:16]
-    found |= {"program": program.get("class"), "program.file": program.get("file")}
-    return {
+    found["program"] = program.get("class")
+    texts = {
         clean(name): item if isinstance(item, str) else json.dumps(item)
         for name, item in found.items()
         if item is not None
     }
-
-
-def limited(params: Mapping[str, str]) -> dict[str, str]:
-    """Return parameters, cut to what MLflow takes."""
-    return {name: text[:_LONGEST] for name, text in params.items()}
+    return {name: text[:_LONGEST] for name, text in texts.items()}
 
 
 def clean(name: str) -> str:
@@ -169,6 +168,9 @@ def prompt_texts(state: Mapping[str, Any]) -> dict[str, str]:
             str(learned.get("instruction") or "as declared"),
         ]
         lines += ["", f"Layout: {learned.get('layout')}", ""]
+        if retrieval := learned.get("retrieval"):
+            pool = len(retrieval.get("pool") or ())
+            lines += [f"The {retrieval.get('k')} of {pool} examples nearest to the inputs", ""]
         for number, demo in enumerate(learned.get("demos") or (), start=1):
             values = {**demo.get("inputs", {}), **demo.get("outputs", {})}
             lines += [f"## Demonstration {number}", "", "```json"]

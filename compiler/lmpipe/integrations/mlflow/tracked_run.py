@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lmpipe.errors import RegistryError
+from lmpipe.foundation.redaction import public_url
 from lmpipe.integrations.mlflow.contents import Metric
 from lmpipe.integrations.mlflow.server import mlflow_address
 from lmpipe.integrations.registries.json_api import JsonApi
@@ -26,7 +27,6 @@ class TrackedRun:
 
     Attributes:
         logged: the number of candidates whose metrics it has.
-        finished: whether it was ended before.
     """
 
     def __init__(self, api: JsonApi, experiment: str, info: Mapping[str, Any], logged: int) -> None:
@@ -34,12 +34,17 @@ class TrackedRun:
         self.id: str = info["run_id"]
         self._artifacts: str = info.get("artifact_uri", "")
         self.logged = logged
-        self.finished = info.get("status") == "FINISHED"
+        self._status = info.get("status", "RUNNING")
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was ended before, with a result."""
+        return bool(self._status == "FINISHED")
 
     @property
     def url(self) -> str:
         """Its page."""
-        return f"{mlflow_address()}/#/experiments/{self._experiment}/runs/{self.id}"
+        return f"{public_url(mlflow_address())}/#/experiments/{self._experiment}/runs/{self.id}"
 
     @staticmethod
     def open(api: JsonApi, *, experiment: str, name: str, started: float) -> TrackedRun:
@@ -123,6 +128,11 @@ class TrackedRun:
         if status != 200:
             raise self._api.refused(status, answer)
         return True
+
+    def resume(self) -> None:
+        """Say that it runs again, if it had failed or was stopped."""
+        if self._status in ("FAILED", "KILLED"):
+            _call(self._api, f"{_API}/runs/update", {"run_id": self.id, "status": "RUNNING"})
 
     def end(self, status: str, at: float) -> None:
         """Say how it ended: FINISHED, FAILED or KILLED."""

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -69,7 +69,7 @@ def _open(api: JsonApi, folder: Path, experiment: str | None) -> TrackedRun:
         name=folder.resolve().name,
         started=contents.started_at(manifest),
     )
-    tracked.params(contents.limited(contents.params_of(manifest)))
+    tracked.params(contents.params_of(manifest))
     return tracked
 
 
@@ -83,6 +83,7 @@ def _finish(tracked: TrackedRun, folder: Path, prompts: Sequence[str]) -> None:
         "lmpipe.version": manifest.versions.get("lmpipe", ""),
         "lmpipe.state": manifest.best.state if manifest.best else "",
         "lmpipe.best": manifest.best.name if manifest.best else "",
+        "lmpipe.file": manifest.program.file or "",
         "lmpipe.stopped": manifest.stopped,
         "lmpipe.error": manifest.error,
     }
@@ -90,11 +91,7 @@ def _finish(tracked: TrackedRun, folder: Path, prompts: Sequence[str]) -> None:
         linked = [dict(zip(("name", "version"), _parsed(item), strict=True)) for item in prompts]
         tags["mlflow.linkedPrompts"] = json.dumps(linked)
     tracked.tags({name: text for name, text in tags.items() if text})
-    texts = contents.prompt_texts(contents.learned_state(folder))
-    files = {f"prompts/{name}": text.encode() for name, text in texts.items()}
-    for file in contents.files_of(folder):
-        files[file.name] = file.read_bytes()
-    for name, data in files.items():
+    for name, data in _files(folder):
         if not tracked.artifact(name, data):
             warnings.warn(
                 "this MLflow server leaves files to its clients, so those of the run folder are "
@@ -104,6 +101,14 @@ def _finish(tracked: TrackedRun, folder: Path, prompts: Sequence[str]) -> None:
             break
     if status := _STATUS.get(manifest.status):
         tracked.end(status, ended)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of a run, and the prompts that it learned, with their names."""
+    for name, text in contents.prompt_texts(contents.learned_state(folder)).items():
+        yield f"prompts/{name}", text.encode()
+    for file in contents.files_of(folder):
+        yield file.name, file.read_bytes()
 
 
 def _parsed(uri: str) -> tuple[str, str]:
@@ -208,6 +213,7 @@ class MlflowTracking(WatcherBase):
         try:
             with mlflow_api() as api:
                 tracked = _open(api, folder, self._experiment)
+                tracked.resume()
                 self.url = tracked.url
                 while (job := jobs.get()) is not None:
                     job(tracked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +34,17 @@ class Providers:
             if flush is not None:
                 flush()
 
-    def shutdown(self) -> None:
-        """End what was made here, after it has sent all."""
-        for provider in self.owned:
-            provider.shutdown()
+    def end(self) -> None:
+        """Send what has not been sent, and end the providers that were made here."""
+        if not self.owned:
+            self.flush()
+            return
+        # At the same time: each waits for seconds if nobody receives what it sends.
+        threads = [threading.Thread(target=provider.shutdown) for provider in self.owned]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 def find_providers(tracers: TracerProvider | None, meters: MeterProvider | None) -> Providers:

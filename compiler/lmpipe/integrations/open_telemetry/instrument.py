@@ -39,8 +39,7 @@ class Instrumentation:
         """Make no more spans and metrics, and send those that have not been sent yet."""
         while self._ends:
             self._ends.pop()()
-        self._providers.flush()
-        self._providers.shutdown()
+        self._providers.end()
 
     def __enter__(self) -> Self:
         return self
