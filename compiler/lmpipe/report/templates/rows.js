@@ -70,6 +70,7 @@ function show() {
   box.querySelector(".found").textContent = shown.length
     ? `${number(state.first + 1)} to ${number(last)} of ${number(found.length)} rows`
     : "No row is like this.";
+  box.querySelector(".turn").hidden = found.length <= PAGE;
   box.querySelector(".back").disabled = state.first === 0;
   box.querySelector(".on").disabled = last >= found.length;
 }
