@@ -81,7 +81,11 @@ class PredictorChanges:
     def to_json(self) -> dict[str, Any]:
         """Return what differs as JSON."""
         described = {name: _words(pieces) for name, pieces in self.descriptions.items()}
-        lists = {"lessons": self.lessons, "demos": self.demos, "pool": self.pool}
+        lists: Mapping[str, ListChange[Any]] = {
+            "lessons": self.lessons,
+            "demos": self.demos,
+            "pool": self.pool,
+        }
         values: dict[str, Any] = {
             "only_in": self.only_in,
             "instruction": _words(self.instruction),
