@@ -314,3 +314,11 @@ def test_the_search_is_drawn_against_dollars_if_prices_are_known(run: lmpipe.Run
     assert "Validation score against dollars, cached calls at full price" in html
     file.write_text("".join(json.dumps({**line, "usd": None}) + "\n" for line in lines))
     assert "dollars, cached calls" not in page_of(run).html
+
+
+@pytest.mark.parametrize("usd", [5e-324, 1.7e308])
+def test_amounts_that_no_axis_can_show_have_none(run: lmpipe.Run, usd: float) -> None:
+    file = run.path / "calls.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps({**line, "usd": usd}) + "\n" for line in lines))
+    assert "dollars, cached calls" not in page_of(run).html
