@@ -302,7 +302,7 @@ def test_the_words_that_differ_from_the_declared_instruction_are_marked(
     manifest = json.loads(file.read_text())
     manifest["program"]["instructions"]["self"] = "Which colour does this thing have?"
     file.write_text(json.dumps(manifest))
-    assert "<del>this </del><ins>the </ins>" in page_of(run).html
+    assert "<del> this</del><ins> the</ins>" in page_of(run).html
 
 
 def test_the_search_is_drawn_against_dollars_if_prices_are_known(run: lmpipe.Run) -> None:

@@ -70,7 +70,7 @@ def test_a_lesson_is_the_same_whatever_its_counts() -> None:
 
 def test_descriptions_are_compared_by_words() -> None:
     found = changes({"descriptions": {"colour": "a colour"}}, {"descriptions": {"colour": "a hue"}})
-    assert [piece.text for piece in found.descriptions["colour"]] == ["a ", "colour", "hue"]
+    assert [piece.text for piece in found.descriptions["colour"]] == ["a", " colour", " hue"]
 
 
 def test_predictors_of_one_state_only_are_told() -> None:

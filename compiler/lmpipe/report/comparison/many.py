@@ -194,7 +194,7 @@ def make_differences(compared: Sequence[tuple[NamedRun, ScoreComparison | None]]
                     count(len(found.pairs)),
                     Cell(points(found.difference), note=points_range(interval)),
                     *map(count, numbers),
-                    _VERDICTS[found.verdict],
+                    _VERDICTS[found.verdict] if found.same < len(found.pairs) else "the same",
                 )
             )
         )

@@ -60,6 +60,8 @@ def print_score_comparison(
     console.print(table)
     say(console)
     verdict, style = _VERDICTS[scores.verdict]
+    if scores.same == len(scores.pairs):
+        verdict, style = "every row has the same score", ""
     say(console, f"{difference_sentence(scores)}; {verdict}", style=style)
     say(
         console,
@@ -170,9 +172,9 @@ def _print_words(console: Console, pieces: Sequence[Piece]) -> None:
     coloured = console.color_system is not None
     text = Text()
     for piece in pieces:
-        words = piece.text.rstrip() if piece.kind != "same" else piece.text
+        words = piece.text.lstrip()
         opened, closed = ("", "") if coloured else _MARKS[piece.kind]
+        text.append(piece.text[: len(piece.text) - len(words)])
         text.append(f"{opened}{words}{closed}", style=_STYLES[piece.kind])
-        text.append(piece.text[len(words) :])
     for line in text.split("\n"):
         console.print(Text("    ") + line, soft_wrap=True)
