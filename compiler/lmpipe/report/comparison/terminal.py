@@ -62,17 +62,17 @@ def print_score_comparison(
     verdict, style = _VERDICTS[scores.verdict]
     if scores.same == len(scores.pairs):
         verdict, style = "every row has the same score", ""
-    say(console, f"{difference_sentence(scores)}; {verdict}", style=style)
+    say(console, f"{_difference_sentence(scores)}; {verdict}", style=style)
     say(
         console,
         f"{plural(len(scores.better), 'row')} better, {count(len(scores.worse))} worse, "
-        f"{count(scores.same)} unchanged{unpaired_words(scores)}",
+        f"{count(scores.same)} unchanged{_unpaired_words(scores)}",
     )
     _print_rows(console, "worse", scores.worse, rows)
     _print_rows(console, "better", scores.better, rows)
 
 
-def difference_sentence(scores: ScoreComparison) -> str:
+def _difference_sentence(scores: ScoreComparison) -> str:
     """Say how far the scores are apart, on which examples."""
     interval = scores.interval
     number = count(len(scores.pairs))
@@ -82,7 +82,7 @@ def difference_sentence(scores: ScoreComparison) -> str:
     )
 
 
-def unpaired_words(scores: ScoreComparison) -> str:
+def _unpaired_words(scores: ScoreComparison) -> str:
     """Say how many rows could not be compared; empty if all could."""
     if not any(scores.unpaired):
         return ""
