@@ -261,7 +261,7 @@ def test_rows_are_filtered_found_and_sorted(browser: Browser, pages: dict[str, P
     page.get_by_text("better 14", exact=True).click()
     assert found(page) == "1 to 14 of 14 rows"
     page.get_by_role("searchbox").fill("parcel rotterdam")
-    assert found(page) == "1 to 1 of 1 rows"
+    assert found(page) == "1 to 1 of 1 row"
     page.get_by_role("searchbox").fill("nobody wrote this")
     assert found(page) == "No row is like this."
     page.get_by_role("searchbox").fill("")

@@ -280,3 +280,45 @@ def test_train_validation_and_test_are_side_by_side(run: lmpipe.Run) -> None:
     assert [row[0].split()[0] for row in rows] == ["train", "validation", "test"]
     assert run.validation_estimate is not None
     assert f"{100 * run.validation_estimate:.1f}% (out-of-bag bootstrap)" in page.html
+
+
+def test_all_but_the_best_of_many_candidates_are_folded(run: lmpipe.Run) -> None:
+    file = run.path / "candidates.jsonl"
+    first = json.loads(file.read_text().splitlines()[0])
+    many = [{**first, "number": 1000 + n} for n in range(60)]
+    file.write_text(file.read_text() + "".join(json.dumps(item) + "\n" for item in many))
+    page = page_of(run)
+    assert len(page.tables["Candidates"][1:]) in (20, 21)  # the winner may be below the best 20
+    shown = page.tables["Candidates"][1:] + page.tables["More candidates"][1:]
+    assert len(shown) == len(run.candidates) + 60
+    assert [row[0] for row in shown].count(str(run.best.number)) == 1
+
+
+def test_the_words_that_differ_from_the_declared_instruction_are_marked(
+    run: lmpipe.Run,
+) -> None:
+    assert "Words that differ" not in page_of(run).html
+    file = run.path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["program"]["instructions"]["self"] = "Which colour does this thing have?"
+    file.write_text(json.dumps(manifest))
+    assert "<del> this</del><ins> the</ins>" in page_of(run).html
+
+
+def test_the_search_is_drawn_against_dollars_if_prices_are_known(run: lmpipe.Run) -> None:
+    assert "dollars, cached calls" not in page_of(run).html
+    file = run.path / "calls.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps({**line, "usd": 0.25}) + "\n" for line in lines))
+    html = page_of(run).html
+    assert "Validation score against dollars, cached calls at full price" in html
+    file.write_text("".join(json.dumps({**line, "usd": None}) + "\n" for line in lines))
+    assert "dollars, cached calls" not in page_of(run).html
+
+
+@pytest.mark.parametrize("usd", [5e-324, 1.7e308])
+def test_amounts_that_no_axis_can_show_have_none(run: lmpipe.Run, usd: float) -> None:
+    file = run.path / "calls.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps({**line, "usd": usd}) + "\n" for line in lines))
+    assert "dollars, cached calls" not in page_of(run).html

@@ -85,9 +85,10 @@ def test_the_command_line_has_every_key() -> None:
     assert [item.value for item in Sort] == list(SORT_KEYS)
 
 
-def test_a_date_that_cannot_be_read_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--since yesterday: expected a date"):
-        Chosen(since="yesterday")
+@pytest.mark.parametrize("text", ["yesterday", "20261126", "2026-11-26 18:00", "2026-13-01"])
+def test_a_date_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"--since {text}: expected a date"):
+        Chosen(since=text)
 
 
 def test_an_entry_has_what_the_manifest_says() -> None:

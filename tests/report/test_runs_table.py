@@ -21,6 +21,7 @@ RUN: dict[str, Any] = {
     "difference": 0.406,
     "interval": [0.254, 0.558],
     "calls": 12304,
+    "usd": 0.5,
 }
 UNFINISHED = {
     **RUN,
@@ -30,6 +31,7 @@ UNFINISHED = {
     "difference": None,
     "interval": None,
     "calls": None,
+    "usd": None,
 }
 
 

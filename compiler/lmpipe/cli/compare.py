@@ -169,9 +169,9 @@ class _Again:
             found = rescore(opened, examples, scoring)
         note = spending_note([target.name for target in opened], found, len(examples))
         both = [index for index in found[0].rows if index in found[1].rows]
+        before, after = ([item.rows[index] for index in both] for item in found)
         where = f"examples of {self.data}" if self.data else WORDS[split.value]
-        scores = compare_rows(*([item.rows[index] for index in both] for item in found), where)
-        return scores, [note] if note else []
+        return compare_rows(before, after, where), [note] if note else []
 
 
 def _compare(targets: _Targets, again: _Again) -> Comparison:

@@ -131,12 +131,12 @@ class Baseline:
     @staticmethod
     def read(folder: Path, where: TargetOptions) -> Baseline:
         """Read its folder; `where` says which program's file may run."""
-        from lmpipe.cli.targets import is_run_folder, split_target
+        from lmpipe.cli.targets import is_run_folder
         from lmpipe.report.comparison.runs import read_side
 
         program = where.program
         if program is None and not is_run_folder(where.target):
-            program = Path(split_target(where.target)[0])
+            program = Path(where.target)
         options = TargetOptions(target=str(folder), program=program, trust=where.trust)
         return Baseline(read_side(folder), options)
 

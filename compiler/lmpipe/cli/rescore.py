@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 
 from lmpipe.cli.targets import OpenTarget
-from lmpipe.compiling.final_test import blocks_that_fit
 from lmpipe.data.example import Example
 from lmpipe.errors import BudgetExhaustedError
 from lmpipe.evaluation.evaluate import RunOptions, run_pairs
@@ -17,10 +18,11 @@ from lmpipe.lm.concurrency.loop import blocking
 from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric
 from lmpipe.modules.declared import declared_program
+from lmpipe.modules.module import Module
 from lmpipe.optimize.engine.budget import Budget, Ledger, RunAdmission
 from lmpipe.optimize.engine.worst_case import worst_run
 from lmpipe.report.records import TestRow
-from lmpipe.settings import configured_lm, current_settings, using
+from lmpipe.settings import Settings, configured_lm, current_settings, using
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,19 @@ async def arescore(
 ) -> list[Rescored]:
     """Score programs on the same examples; what they spend counts to one budget.
 
+    If it is too small for all, every program runs on the same first examples.
+
     Raises:
         MetricError: if the metric returns an invalid score.
         LMError: if an LM is unavailable.
     """
-    ledger = Ledger(scoring.budget) if scoring.budget is not None else None
-    return [await _rescore(target, examples, scoring, ledger) for target in targets]
+    programs = [_Program.of(target, scoring) for target in targets]
+    for program in programs:
+        await program.take_from_cache(examples)
+    if scoring.budget is not None:
+        with contextlib.suppress(BudgetExhaustedError):  # of time; what ended by then counts
+            await _run_missing(programs, examples, Ledger(scoring.budget))
+    return [program.rescored(len(examples)) for program in programs]
 
 
 # The same for callers without a running event loop.
@@ -69,50 +78,68 @@ rescore = blocking(
 )
 
 
-async def _rescore(
-    target: OpenTarget, examples: Sequence[Example], scoring: Scoring, ledger: Ledger | None
-) -> Rescored:
-    recipe = target.recipe
-    program = target.program.bind(target.program.state())
-    metric = declared_program(target.program).metric_for(scoring.metric)
-    judge = recipe.judge or configured_lm()
-    options = RunOptions(concurrency=scoring.concurrency, judge=judge, may_all_fail=True)
-    worst = worst_run(program, [target.student], metric, recipe.judge, recipe.embedder)
-    with using(
-        lm=target.student,
-        runtime=current_settings().runtime,
-        embedder=recipe.embedder,
-    ):
-        rows = dict(await rows_from_cache(program, examples, metric, options))
-        missing = [index for index in range(len(examples)) if index not in rows]
-        if missing and ledger is not None:
-            for block in _blocks(missing, worst, ledger):
-                admission = RunAdmission(ledger, worst)
-                found = await run_pairs(
-                    ((program, examples[index]) for index in block),
-                    metric,
-                    RunOptions(
-                        concurrency=scoring.concurrency,
-                        judge=judge,
-                        admission=admission,
-                        may_all_fail=True,
-                    ),
-                )
-                rows |= dict(zip(block, found.rows, strict=True))
-    left = len(examples) - len(rows)
-    return Rescored({i: _plain(rows[i]) for i in sorted(rows)}, left * worst.calls)
+async def _run_missing(
+    programs: Sequence[_Program], examples: Sequence[Example], ledger: Ledger
+) -> None:
+    """Run the programs where the cache lacks something, on as many examples as the budget allows.
+
+    Runs usually cost less than their worst case, so after a block the budget may allow more.
+    """
+    worst = sum((program.worst for program in programs), Spend())
+    while True:
+        wanted = [i for i in range(len(examples)) if any(i not in p.rows for p in programs)]
+        block = wanted[: ledger.room(worst)]
+        if not block:
+            return
+        for program in programs:
+            await program.run(examples, [i for i in block if i not in program.rows], ledger)
 
 
-def _blocks(missing: Sequence[int], worst: Spend, ledger: Ledger) -> Sequence[Sequence[int]]:
-    """Return the positions that the budget has room for, all in one block, or none."""
-    try:
-        return [next(iter(blocks_that_fit(missing, worst, ledger, len(missing))))[1]]
-    except BudgetExhaustedError:
-        return []
+@dataclass
+class _Program:
+    """A program that is scored, and its rows so far by position of their example."""
 
+    target: OpenTarget
+    bound: Module
+    metric: AnyMetric
+    worst: Spend
+    options: RunOptions
+    rows: dict[int, Row] = field(default_factory=dict)
 
-def _plain(row: Row) -> TestRow:
-    return TestRow.model_validate(row.to_json())
+    @staticmethod
+    def of(target: OpenTarget, scoring: Scoring) -> _Program:
+        recipe = target.recipe
+        metric = declared_program(target.program).metric_for(scoring.metric)
+        worst = worst_run(target.program, [target.student], metric, recipe.judge, recipe.embedder)
+        judge = recipe.judge or configured_lm()
+        options = RunOptions(concurrency=scoring.concurrency, judge=judge, may_all_fail=True)
+        bound = target.program.bind(target.program.state())
+        return _Program(target, bound, metric, worst, options)
+
+    async def take_from_cache(self, examples: Sequence[Example]) -> None:
+        """Score the examples for which the cache has all replies."""
+        with self._settings():
+            self.rows |= await rows_from_cache(self.bound, examples, self.metric, self.options)
+
+    async def run(
+        self, examples: Sequence[Example], positions: Sequence[int], ledger: Ledger
+    ) -> None:
+        """Score the examples at some positions."""
+        options = replace(self.options, admission=RunAdmission(ledger, self.worst))
+        pairs = ((self.bound, examples[position]) for position in positions)
+        if positions:
+            with self._settings():
+                found = await run_pairs(pairs, self.metric, options)
+            self.rows |= dict(zip(positions, found.rows, strict=True))
+
+    def _settings(self) -> AbstractContextManager[Settings]:
+        runtime, embedder = current_settings().runtime, self.target.recipe.embedder
+        return using(lm=self.target.student, runtime=runtime, embedder=embedder)
+
+    def rescored(self, examples: int) -> Rescored:
+        """Return the rows, and the maximum number of calls that the other examples need."""
+        rows = {i: TestRow.model_validate(self.rows[i].to_json()) for i in sorted(self.rows)}
+        return Rescored(rows, (examples - len(rows)) * self.worst.calls)
 
 
 def spending_note(names: Sequence[str], found: Sequence[Rescored], examples: int) -> str:

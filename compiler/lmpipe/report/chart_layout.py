@@ -67,6 +67,9 @@ class SpendAxis:
         return f"{self.text(self.spent(candidate))}{noun}"
 
 
+# Amounts that an axis can show; a file may hold any number.
+_LEAST, _MOST = 1e-9, 1e15
+
 _SPENT: Mapping[str, Callable[[Candidate], float]] = {
     "calls": lambda item: item.spent,
     "tokens": lambda item: item.spent_tokens,
@@ -164,7 +167,7 @@ def spend_axes(candidates: Sequence[Candidate]) -> list[SpendAxis]:
         if name == "dollars" and any(item.spent_usd is None for item in candidates):
             continue
         most = max((_SPENT[name](item) for item in candidates), default=0)
-        if most or name == "calls":
+        if name == "calls" or _LEAST <= most < _MOST:
             scale = _amount_scale(most) if name == "dollars" else _count_scale(int(most) or 1)
             axes.append(SpendAxis(name, title, scale))
     return axes

@@ -101,9 +101,8 @@ def result_rows(run: RunFiles, split: str) -> tuple[records.TestRow, ...]:
         return run.tests.get("compiled", ())
     if split == "train":
         return _rows_of(run.folder, "train")
-    return (
-        _rows_of(run.folder, f"candidate {run.manifest.best.number}") if run.manifest.best else ()
-    )
+    best = run.manifest.best
+    return _rows_of(run.folder, f"candidate {best.number}") if best else ()
 
 
 def _rows_of(folder: Path, subject: str) -> tuple[records.TestRow, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ SortKey: TypeAlias = Literal[
 ]
 SORT_KEYS: tuple[str, ...] = get_args(SortKey)
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?)?", re.ASCII)
 _FIELDS = {"score": "compiled"}  # sort keys that the entries call otherwise
 
 
@@ -85,8 +87,9 @@ class Chosen:
 
 def _check_date(name: str, text: str) -> None:
     try:
-        if text:
-            datetime.fromisoformat(text)
+        # Of the forms of ISO 8601 only the one that manifests have, as texts are compared.
+        if text and (_DATE.fullmatch(text) is None or not datetime.fromisoformat(text)):
+            raise ValueError(text)
     except ValueError as error:
         raise ConfigError(
             f"--{name} {text}: expected a date or a time such as 2026-11-26 or 2026-11-26T18:00"

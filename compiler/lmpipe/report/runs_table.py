@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -24,40 +24,41 @@ _ANY_WIDTH = 10_000
 
 def print_runs(console: Console, runs: Sequence[_Entry]) -> None:
     """Print a list of runs, as `lmpipe.report.run_list.list_runs` returns it."""
-    left_out = 0
-    while True:
-        shown = [name for name in _COLUMNS if name not in _LEFT_OUT[:left_out]]
-        table = _table(shown, runs)
-        wide = console.options.update(max_width=_ANY_WIDTH)
-        needed = Measurement.get(console, wide, table).maximum
-        if needed <= console.width or left_out == len(_LEFT_OUT):
-            console.print(table)
-            return
-        left_out += 1
+    columns = {name: [write(run) for run in runs] for name, write in _COLUMNS.items()}
+    wide = console.options.update(max_width=_ANY_WIDTH)
+    for left_out in range(len(_LEFT_OUT) + 1):
+        shown = {n: texts for n, texts in columns.items() if n not in _LEFT_OUT[:left_out]}
+        # A table of the widest texts is as wide as that of all, and measured in no time.
+        widest = {n: [max(texts, key=lambda text: text.cell_len)] for n, texts in shown.items()}
+        if Measurement.get(console, wide, _table(widest)).maximum <= console.width:
+            break
+    console.print(_table(shown))
 
 
-def _table(names: Sequence[str], runs: Sequence[_Entry]) -> Table:
-    table = make_table(*names, right=_RIGHT)
-    for run in runs:
-        table.add_row(*[_COLUMNS[name](run) for name in names])
+def _table(columns: Mapping[str, Sequence[Text]]) -> Table:
+    table = make_table(*columns, right=_RIGHT)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     return table
 
 
+def _if_tested(run: _Entry, text: Callable[[], str]) -> Text:
+    return Text(NOTHING if run["compiled"] is None else text())
+
+
 def _scores(run: _Entry) -> str:
-    if run["compiled"] is None:
-        return NOTHING
     return f"{percent(run['baseline'])} → {percent(run['compiled'])}"
 
 
-_COLUMNS: Mapping[str, Callable[[_Entry], RenderableType]] = {
-    "started": lambda run: run["started"][:16].replace("T", " "),
+_COLUMNS: Mapping[str, Callable[[_Entry], Text]] = {
+    "started": lambda run: Text(run["started"][:16].replace("T", " ")),
     "program": lambda run: Text(run["program"]),
     "status": lambda run: Text(run["status"], style="" if run["status"] == "done" else "yellow"),
     "optimizer": lambda run: Text(run["optimizer"]),
-    "baseline → compiled": _scores,
-    "difference": lambda run: NOTHING if run["compiled"] is None else points(run["difference"]),
-    "interval": lambda run: NOTHING if run["compiled"] is None else points_range(run["interval"]),
-    "LM calls": lambda run: NOTHING if run["calls"] is None else count(run["calls"]),
-    "dollars": lambda run: money(run.get("usd")),
+    "baseline → compiled": lambda run: _if_tested(run, lambda: _scores(run)),
+    "difference": lambda run: _if_tested(run, lambda: points(run["difference"])),
+    "interval": lambda run: _if_tested(run, lambda: points_range(run["interval"])),
+    "LM calls": lambda run: Text(NOTHING if run["calls"] is None else count(run["calls"])),
+    "dollars": lambda run: Text(money(run["usd"])),
     "folder": lambda run: Text(run["folder"]),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lmpipe.foundation.plural import plural
@@ -22,8 +22,8 @@ from lmpipe.report.text import (
 )
 from lmpipe.report.view import Cell, Column, RowKind, Table, TableRow, cells
 
-# The rest is in candidates.jsonl.
-_MAX_ROWS = 200
+_OPEN_ROWS = 20  # the next ones are folded
+_MAX_ROWS = 200  # the rest is in candidates.jsonl
 
 _COLUMNS = (
     Column("#", "number"),
@@ -42,13 +42,15 @@ class Search:
 
     Args:
         stages: what each stage of a portfolio gained, in sentences.
-        candidates: the best ones first, without the `omitted` ones.
+        candidates: the best ones first, and the winner.
+        folded: the next ones, if there are more, without the `omitted` ones.
     """
 
     chart: SearchChart
     legend: str
     stages: tuple[str, ...]
     candidates: Table
+    folded: Table | None
     omitted: int
 
 
@@ -58,16 +60,22 @@ def make_search(run: RunFiles) -> Search | None:
         return None
     ranked = sorted(run.candidates, key=_rank)
     winner = run.manifest.best.number if run.manifest.best else None
-    shown = ranked[:_MAX_ROWS]
-    shown += [item for item in ranked[_MAX_ROWS:] if item.number == winner]
+    first = ranked[:_OPEN_ROWS]
+    first += [item for item in ranked[_OPEN_ROWS:] if item.number == winner]
+    folded = [item for item in ranked[_OPEN_ROWS:_MAX_ROWS] if item.number != winner]
     chart = search_chart(run.candidates)
     return Search(
         chart,
         _legend(run, drawn=len(chart.complete) + len(chart.incomplete)),
         tuple(map(sentence, run.stages)),
-        Table("Candidates", _COLUMNS, tuple(_row(item, winner) for item in shown)),
-        len(ranked) - len(shown),
+        _table("Candidates", first, winner),
+        _table("More candidates", folded, winner) if folded else None,
+        len(ranked) - len(first) - len(folded),
     )
+
+
+def _table(label: str, items: Sequence[records.Candidate], winner: int | None) -> Table:
+    return Table(label, _COLUMNS, tuple(_row(item, winner) for item in items))
 
 
 def _rank(item: records.Candidate) -> tuple[bool, float, float, int]:

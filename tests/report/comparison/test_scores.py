@@ -34,7 +34,7 @@ def test_an_example_that_comes_twice_is_paired_in_order() -> None:
 def test_the_interval_is_of_the_differences() -> None:
     before, after = [0.0, 0.5, 1.0, 0.0], [1.0, 0.5, 0.0, 1.0]
     rows = [[row(str(n), score) for n, score in enumerate(side)] for side in (before, after)]
-    found = compare_rows(*rows, "all")
+    found = compare_rows(rows[0], rows[1], "all")
     assert found is not None
     assert found.interval == paired_interval([1.0, 0.0, -1.0, 1.0])
     assert found.difference == pytest.approx(0.25)

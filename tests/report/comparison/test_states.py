@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from helpers.world import NameColour
@@ -69,7 +70,7 @@ def test_a_lesson_is_the_same_whatever_its_counts() -> None:
 
 def test_descriptions_are_compared_by_words() -> None:
     found = changes({"descriptions": {"colour": "a colour"}}, {"descriptions": {"colour": "a hue"}})
-    assert [piece.text for piece in found.descriptions["colour"]] == ["a ", "colour", "hue"]
+    assert [piece.text for piece in found.descriptions["colour"]] == ["a", " colour", " hue"]
 
 
 def test_predictors_of_one_state_only_are_told() -> None:
@@ -83,3 +84,12 @@ def test_predictors_of_one_state_only_are_told() -> None:
     how = reducing(DECLARED, both)
     assert how is not None
     assert (how.before, how.after) == ("a single program", "majority")
+
+
+def test_all_that_differs_is_json() -> None:
+    lesson = lmpipe.Lesson(text="Look twice.", helpful=1, harmful=0)
+    found = changes({}, {"lessons": (lesson,), "demos": (demo(1),), "layout": "json"}).to_json()
+    assert found["lessons"]["new"][0]["text"] == "Look twice."
+    assert found["demos"]["new"] == [demo(1).to_json()]
+    assert found["choices"] == [{"name": "layout", "before": "chat", "after": "json"}]
+    assert json.loads(json.dumps(found)) == found

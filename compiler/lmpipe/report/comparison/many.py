@@ -135,7 +135,8 @@ def _overview_row(named: NamedRun) -> TableRow:
     manifest = named.run.manifest
     test, spend = manifest.test, manifest.spend
     compiled = named.scores[1]
-    tokens = spend and spend.total.prompt_tokens + spend.total.completion_tokens
+    total = spend.total if spend else None
+    tokens = total.prompt_tokens + total.completion_tokens if total else 0
     status = "" if manifest.status == "done" else f" ({manifest.status})"
     return TableRow(
         cells(
@@ -146,9 +147,9 @@ def _overview_row(named: NamedRun) -> TableRow:
             if compiled
             else NOTHING,
             Cell(points(test.difference), note=points_range(test.interval)) if test else NOTHING,
-            count(spend.total.calls) if spend else NOTHING,
-            NOTHING if tokens is None else count(tokens),
-            money(spend.total.usd) if spend else NOTHING,
+            count(total.calls) if total else NOTHING,
+            count(tokens) if total else NOTHING,
+            money(total.usd) if total else NOTHING,
             NOTHING if manifest.seconds is None else duration(manifest.seconds),
         )
     )
@@ -193,7 +194,7 @@ def make_differences(compared: Sequence[tuple[NamedRun, ScoreComparison | None]]
                     count(len(found.pairs)),
                     Cell(points(found.difference), note=points_range(interval)),
                     *map(count, numbers),
-                    _VERDICTS[found.verdict],
+                    _VERDICTS[found.verdict] if found.same < len(found.pairs) else "the same",
                 )
             )
         )
@@ -202,7 +203,8 @@ def make_differences(compared: Sequence[tuple[NamedRun, ScoreComparison | None]]
 
 def make_curves(runs: Sequence[NamedRun]) -> CurvesChart | None:
     """Lay out the searches on one chart; None if no candidate was scored on all examples."""
-    curves, every = [], []
+    curves: list[Curve] = []
+    every: list[Candidate] = []
     for named in runs:
         complete = [item for item in named.run.candidates if item.complete]
         if complete:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from pydantic import BaseModel
+
 from lmpipe.foundation.canonical_json import canonical_json
 from lmpipe.report.comparison.words import Piece, compare_words
 from lmpipe.report.text import NOTHING
@@ -14,7 +16,7 @@ from lmpipe.report.view import value_text
 from lmpipe.state.lessons import Lesson
 from lmpipe.state.program_state import Demo, PredictorState, ProgramState, to_plain
 
-T = TypeVar("T")
+T = TypeVar("T", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,10 @@ class ListChange(Generic[T]):
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        both = {"gone": [_json(item) for item in self.gone], "new": [_json(i) for i in self.new]}
-        return {**both, "kept": self.kept, "moved": self.moved}
+        gone, new = (
+            [item.model_dump(mode="json") for item in part] for part in (self.gone, self.new)
+        )
+        return {"gone": gone, "new": new, "kept": self.kept, "moved": self.moved}
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,11 @@ class PredictorChanges:
     def to_json(self) -> dict[str, Any]:
         """Return what differs as JSON."""
         described = {name: _words(pieces) for name, pieces in self.descriptions.items()}
-        lists = {"lessons": self.lessons, "demos": self.demos, "pool": self.pool}
+        lists: Mapping[str, ListChange[Any]] = {
+            "lessons": self.lessons,
+            "demos": self.demos,
+            "pool": self.pool,
+        }
         values: dict[str, Any] = {
             "only_in": self.only_in,
             "instruction": _words(self.instruction),
@@ -110,7 +118,7 @@ def _compare(
 ) -> PredictorChanges:
     if before is None or after is None:
         return PredictorChanges(path, only_in="after" if before is None else "before")
-    instruction = ()
+    instruction: tuple[Piece, ...] = ()
     if before.instruction != after.instruction:
         instruction = compare_words(before.instruction, after.instruction)
     return PredictorChanges(
@@ -190,10 +198,6 @@ def _key(item: Any) -> bytes:
 
 def _text(value: Any) -> str:
     return NOTHING if value is None else value_text(value, 300)
-
-
-def _json(item: Any) -> Any:
-    return item.to_json()
 
 
 def _words(pieces: Sequence[Piece]) -> list[list[str]]:

@@ -60,17 +60,19 @@ def print_score_comparison(
     console.print(table)
     say(console)
     verdict, style = _VERDICTS[scores.verdict]
-    say(console, f"{difference_sentence(scores)}; {verdict}", style=style)
+    if scores.same == len(scores.pairs):
+        verdict, style = "every row has the same score", ""
+    say(console, f"{_difference_sentence(scores)}; {verdict}", style=style)
     say(
         console,
         f"{plural(len(scores.better), 'row')} better, {count(len(scores.worse))} worse, "
-        f"{count(scores.same)} unchanged{unpaired_words(scores)}",
+        f"{count(scores.same)} unchanged{_unpaired_words(scores)}",
     )
     _print_rows(console, "worse", scores.worse, rows)
     _print_rows(console, "better", scores.better, rows)
 
 
-def difference_sentence(scores: ScoreComparison) -> str:
+def _difference_sentence(scores: ScoreComparison) -> str:
     """Say how far the scores are apart, on which examples."""
     interval = scores.interval
     number = count(len(scores.pairs))
@@ -80,7 +82,7 @@ def difference_sentence(scores: ScoreComparison) -> str:
     )
 
 
-def unpaired_words(scores: ScoreComparison) -> str:
+def _unpaired_words(scores: ScoreComparison) -> str:
     """Say how many rows could not be compared; empty if all could."""
     if not any(scores.unpaired):
         return ""
@@ -170,9 +172,9 @@ def _print_words(console: Console, pieces: Sequence[Piece]) -> None:
     coloured = console.color_system is not None
     text = Text()
     for piece in pieces:
-        words = piece.text.rstrip() if piece.kind != "same" else piece.text
+        words = piece.text.lstrip()
         opened, closed = ("", "") if coloured else _MARKS[piece.kind]
+        text.append(piece.text[: len(piece.text) - len(words)])
         text.append(f"{opened}{words}{closed}", style=_STYLES[piece.kind])
-        text.append(piece.text[len(words) :])
     for line in text.split("\n"):
         console.print(Text("    ") + line, soft_wrap=True)

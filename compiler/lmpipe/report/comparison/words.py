@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias
 
 # A shorter stretch that two texts share is no help between two changes.
 _MIN_SHARED = 2  # words
-_WORD = re.compile(r"\S+\s*|\s+")
+# With the space before it, so that the last word of a text is the same if more words follow.
+_WORD = re.compile(r"\s*\S+|\s+")
 
 Kind: TypeAlias = Literal["same", "gone", "new"]
 

@@ -26,6 +26,8 @@ function make(tag, name, ...inner) {
 
 const percent = (score) => `${(100 * score).toFixed(1)}%`;
 const number = (value) => value.toLocaleString("en-US");
+const rowsOf = (count) => `${number(count)} ${count === 1 ? "row" : "rows"}`;
+
 // Two programs are before and after; among more, one is only different.
 function kindOf([scores]) {
   const [first, last] = [scores[0], scores.at(-1)];
@@ -68,8 +70,9 @@ function show() {
   box.querySelector(".list").replaceChildren(...shown.map(line));
   const last = state.first + shown.length;
   box.querySelector(".found").textContent = shown.length
-    ? `${number(state.first + 1)} to ${number(last)} of ${number(found.length)} rows`
+    ? `${number(state.first + 1)} to ${number(last)} of ${rowsOf(found.length)}`
     : "No row is like this.";
+  box.querySelector(".turn").hidden = found.length <= PAGE;
   box.querySelector(".back").disabled = state.first === 0;
   box.querySelector(".on").disabled = last >= found.length;
 }
