@@ -277,8 +277,12 @@ def test_the_error_says_what_cannot_be_read(annotation: Any, text: str, says: st
     assert says in str(raised.value)
 
 
+def test_an_empty_list_of_lists_is_a_value() -> None:
+    assert read(list[list[int]] | None, "[[]]") == [[]]
+
+
 @pytest.mark.parametrize("annotation", [int | None, bool | None, Colour | None, list[str] | None])
-@pytest.mark.parametrize("text", ["none", "None.", "null", "N/A", '"none"', "-", ""])
+@pytest.mark.parametrize("text", ["none", "None.", "null", "N/A", '"none"', "[[none]]", "-", ""])
 def test_none_has_many_spellings(annotation: Any, text: str) -> None:
     assert read(annotation, text) is None
 

@@ -88,6 +88,8 @@ def read_value(field: FieldSpec, text: str) -> tuple[Any, bool]:
 def is_none(shape: Shape, text: str) -> bool:
     """Whether a text stands for no value, and for none of the choices."""
     word = text.strip(" .\"'`").lower()
+    if word.startswith("[[") and word.endswith("]]"):
+        word = word[2:-2] or word  # written like a marker
     return word in _NONE and word not in {str(choice).lower() for choice in shape.choices}
 
 
