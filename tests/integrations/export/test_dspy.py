@@ -15,7 +15,7 @@ import pytest
 from helpers.dspy_programs import BY_NAME
 from helpers.dspy_stub import recording_stub
 from helpers.odd_texts import odd_texts
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import lmpipe
@@ -107,7 +107,6 @@ KINDS: list[tuple[str, st.SearchStrategy[str]]] = [
 ]
 
 
-@settings(max_examples=40)
 @given(
     outputs=st.lists(
         st.sampled_from(KINDS).flatmap(lambda kind: kind[1].map(lambda text: (kind[0], text))),
@@ -148,7 +147,6 @@ JSON_KINDS: list[tuple[str, st.SearchStrategy[Any]]] = [
 ]
 
 
-@settings(max_examples=40)
 @given(
     outputs=st.lists(
         st.sampled_from(JSON_KINDS).flatmap(lambda kind: kind[1].map(lambda v: (kind[0], v))),
