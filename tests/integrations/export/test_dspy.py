@@ -15,7 +15,7 @@ import pytest
 from helpers.dspy_programs import BY_NAME
 from helpers.dspy_stub import recording_stub
 from helpers.odd_texts import odd_texts
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import lmpipe
@@ -107,7 +107,6 @@ KINDS: list[tuple[str, st.SearchStrategy[str]]] = [
 ]
 
 
-@settings(max_examples=40)
 @given(
     outputs=st.lists(
         st.sampled_from(KINDS).flatmap(lambda kind: kind[1].map(lambda text: (kind[0], text))),
@@ -148,7 +147,6 @@ JSON_KINDS: list[tuple[str, st.SearchStrategy[Any]]] = [
 ]
 
 
-@settings(max_examples=40)
 @given(
     outputs=st.lists(
         st.sampled_from(JSON_KINDS).flatmap(lambda kind: kind[1].map(lambda v: (kind[0], v))),
@@ -262,8 +260,44 @@ def test_the_request_is_what_is_sent(adapter: str) -> None:
     assert prompt.request({"message": "thanks"}) == json.loads(body)
 
 
+class Chat(dspy.Signature):
+    """Answer."""
+
+    history: dspy.History = dspy.InputField()
+    question: str = dspy.InputField()
+    hint: str = dspy.InputField()
+    answer: str = dspy.OutputField()
+    sure: bool = dspy.OutputField()
+    items: list[Item] = dspy.OutputField()
+
+
+TURNS: list[dict[str, Any]] = [
+    {"question": " Who? ", "hint": "x", "answer": "Ada\n", "sure": True, "items": []},
+    {"hint": "only", "answer": "Bob", "other": "left out"},
+    {"answer": None, "sure": 5, "items": [{"name": "é", "tags": ["a", "b"]}]},
+]
+
+
+@readers
+def test_earlier_turns_are_the_same(form: Any, tmp_path: Path) -> None:
+    program = from_dspy(dspy.Predict(Chat))
+    histories = [dspy.History(messages=TURNS[:count]) for count in range(4)]
+    examples: Any = [
+        lmpipe.Example(history=history, question="When?", hint="").with_inputs(
+            "history", "question", "hint"
+        )
+        for history in histories
+    ]
+    text = "[[ ## answer ## ]]\nNow.\n[[ ## sure ## ]]\nFalse\n[[ ## items ## ]]\n[]"
+    with lmpipe.using(lm=lmpipe.ScriptedLM(lambda request: text)):
+        calls = record_calls(program, examples)
+        exported = export_prompts(program, tmp_path, form, calls=calls)
+    assert [len(call.messages) for call in calls] == [2, 4, 6, 7]
+    assert exported.parity == Parity(prompts=4, replies=4)
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
-    "history": ("history: dspy.History, question -> answer", r"'history' .* not shown as a text"),
+    "histories": ("turns: list[dspy.History], q -> answer", r"'turns' .* not shown as a text"),
     "image": ("photo: dspy.Image -> answer", r"'photo' .* not shown as a text"),
     "images": ("photos: list[dspy.Image] -> answer", r"'photos' .* not shown as a text"),
     "fraction": ("size: float -> answer", r"'size' \(float\) may hold fractions"),
@@ -278,6 +312,16 @@ def test_an_input_that_readers_cannot_show_is_refused_by_name(name: str) -> None
     signature = dspy.Signature(fields, custom_types={"Any": Any, "dspy": dspy})
     [(path, predictor)] = exportable_predictors(from_dspy(dspy.Predict(signature))).items()
     with lmpipe.using(lm=lmpipe.ScriptedLM([])), pytest.raises(ExportError, match=told):
+        prompt_document(path, predictor)
+
+
+def test_earlier_turns_in_json_are_refused() -> None:
+    [(path, predictor)] = exportable_predictors(from_dspy(dspy.Predict(Chat))).items()
+    with (
+        dspy.context(adapter=dspy.JSONAdapter()),
+        lmpipe.using(lm=lmpipe.ScriptedLM([])),
+        pytest.raises(ExportError, match="JSONAdapter writes earlier turns"),
+    ):
         prompt_document(path, predictor)
 
 

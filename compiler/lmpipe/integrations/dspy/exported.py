@@ -20,6 +20,7 @@ from lmpipe.lm.lm import LM
 from lmpipe.lm.message import Message
 from lmpipe.signatures.signature_spec import FieldSpec, SignatureSpec
 
+_BETWEEN = "\n\n"
 _NO_RULE = {"pattern": NEVER, "first": False, "rest": False}
 _END = r"(?![\s\S])"
 _HEADER = r"\[\[ ## \w+ ## \]\]"
@@ -55,10 +56,13 @@ def dspy_document(
         raise _refused(path, f"{type(adapter).__name__} writes it, not ChatAdapter or JSONAdapter")
     in_json = type(adapter) is dspy.JSONAdapter
     inputs = {field.name: _input(path, field, types) for field in spec.inputs}
-    slots = _slots(adapter, learned.signature)
+    slots, ending = _slots(adapter, learned.signature)
     if not slots:
         raise _refused(path, "its turn does not show each input once")
-    messages = conversation(_texts(learned.signature))
+    histories = [field.name for field in spec.inputs if field.annotation is dspy.History]
+    if histories and in_json:
+        raise _refused(path, "JSONAdapter writes earlier turns (dspy.History)")
+    messages = conversation(_no_inputs(learned.signature))
     template = {"between": "", "close": "", "json": False, "trim": False, "rule": _NO_RULE}
     outputs = {
         field.name: _output(field_document(field, types, output=True, in_json=in_json))
@@ -75,16 +79,23 @@ def dspy_document(
         "constraint": None,
         "request": request_fields(asked_lm(learned.signature, lm)),
         "messages": turns_of(lm, messages[:-1]),
-        "question": {**template, "open": "", "slots": slots},
-        "reminder": "",
-        "remind": False,
+        "question": {**template, "open": "", "between": _BETWEEN, "slots": slots},
+        "reminder": ending,
+        "remind": True,
         "inputs": inputs,
         "outputs": outputs,
         "defaults": {"inputs": {}, "outputs": defaults_of(spec.outputs)},
         "types": types,
-        "histories": [],
+        "histories": histories,
         "steps": {"input": "", "native": False},
-        "answer": {**template, "open": "", "slots": [], "tool": ""},
+        "answer": {
+            **template,
+            "open": "",
+            "between": _BETWEEN,
+            "slots": [_slot(name) for name in spec.output_names],
+            "close": "\n\n[[ ## completed ## ]]\n",
+            "tool": "",
+        },
         "reply": {
             "names": list(spec.output_names),
             "pattern": "" if in_json else _reply_pattern(spec),
@@ -101,23 +112,28 @@ def _refused(path: str, why: str) -> ExportError:
     return ExportError(f"{path}: this prompt of DSPy cannot be exported: {why}")
 
 
-def _slots(adapter: Any, signature: Any) -> list[dict[str, str]]:
-    """The slots of the question, with the text around each; none if there are not such slots."""
-    fields = signature.input_fields
-    pieces = pieces_of_turn(adapter, signature) if fields else None
+def _slots(adapter: Any, signature: Any) -> tuple[list[dict[str, str]], str]:
+    """The slots of the question and the text after them; none if there are not such slots."""
+    for name, field in signature.input_fields.items():
+        if field.annotation is dspy.History:
+            signature = signature.delete(name)  # earlier turns stand before the question
+    names = list(signature.input_fields)
+    pieces = pieces_of_turn(adapter, signature) if names else None
     if pieces is None:
-        return []
-    *befores, after = pieces
-    slots = [
-        {"name": name, "before": before, "after": ""}
-        for name, before in zip(fields, befores, strict=True)
-    ]
-    slots[-1]["after"] = after
-    return slots
+        return [], ""
+    slots = [_slot(name) for name in names]
+    between = [slots[0]["before"], *(_BETWEEN + slot["before"] for slot in slots[1:])]
+    return (slots, pieces[-1]) if list(pieces[:-1]) == between else ([], "")
+
+
+def _slot(name: str) -> dict[str, str]:
+    return {"name": name, "before": f"[[ ## {name} ## ]]\n", "after": ""}
 
 
 def _input(path: str, field: FieldSpec, types: dict[str, Any]) -> dict[str, Any]:
     """An input as DSPy shows it: a text, a Python constant, or JSON with blanks in it."""
+    if field.annotation is dspy.History:
+        return field_document(field, types)
     if is_special(field.annotation):
         raise _refused(path, f"the input {field.name!r} ({field.type_name}) is not shown as a text")
     made = field_document(field, types)
@@ -194,14 +210,18 @@ class _NotAsked(dspy.BaseLM):  # type: ignore[misc]
 def asked_lm(signature: Any, lm: LM) -> LM:
     """Return an LM with the settings that DSPy's adapter adds, such as the form of the reply."""
     try:
-        configured_adapter()(_NotAsked(lm), {}, signature, [], _texts(signature))
+        configured_adapter()(_NotAsked(lm), {}, signature, [], _no_inputs(signature))
     except _Asked as asked:
         return as_asked(lm, asked.settings)
     raise AssertionError("DSPy's adapter made no call")
 
 
-def _texts(signature: Any) -> dict[str, str]:
-    return dict.fromkeys(signature.input_fields, "")
+def _no_inputs(signature: Any) -> dict[str, Any]:
+    """Inputs that are empty."""
+    return {
+        name: dspy.History(messages=[]) if field.annotation is dspy.History else ""
+        for name, field in signature.input_fields.items()
+    }
 
 
 def _output(field: dict[str, Any]) -> dict[str, Any]:

@@ -292,6 +292,13 @@ def example_of(case: Case, number: int) -> Any:
     return example_from_dspy(case.examples(number))
 
 
+def test_settings_that_dspy_does_not_save_are_refused(tmp_path: Path) -> None:
+    program = from_dspy(dspy.Predict("letter -> note", max_tokens=9))
+    warmer = program.bind(program.state().map(decoding={"max_tokens": 9, "temperature": 0.5}))
+    with pytest.raises(ExportError, match=r"self: it was compiled to run with .*0\.5"):
+        export_to_dspy(warmer, tmp_path, calls=())
+
+
 def test_a_state_that_asks_something_else_is_refused(tmp_path: Path) -> None:
     program = from_dspy(dspy.Predict("letter -> note"))
     example: Any = lmpipe.Example(letter="Hi").with_inputs("letter")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,33 +83,55 @@ def _export_module(program: Any, folder: Path, calls: Sequence[RecordedCall] | N
     loaded = program.module.deepcopy()
     loaded.load(file)
     predictors = dict(loaded.named_predictors())
+    for path, part in program.parts.items():
+        _check_settings(path, part.learned().config, predictors[path].config)
+    counts = Counter[str]()
     for call in calls:
-        _compare_call(predictors[call.predictor], call)
-    return Exported((file,), Parity(len(calls), sum(len(call.replies) for call in calls)))
+        counts.update(_compare_call(predictors[call.predictor], call))
+    return Exported((file,), Parity(len(calls), **counts))
 
 
-def _compare_call(predictor: dspy.Predict, call: RecordedCall) -> None:
-    """Compare what a loaded predictor sends and reads with the call under lmpipe."""
+def _check_settings(path: str, learned: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
+    """Refuse decoding settings that were learned: DSPy's files do not have them."""
+    if dict(learned) != dict(declared):
+        raise ExportError(
+            f"{path}: it was compiled to run with {dict(learned)}, which DSPy's files have no "
+            f"place for: give these settings to the module's dspy.Predict, which has "
+            f"{dict(declared)}"
+        )
+
+
+def _compare_call(predictor: dspy.Predict, call: RecordedCall) -> list[str]:
+    """Compare what a loaded predictor sends and reads with the call under lmpipe.
+
+    Returns:
+        How each reply is counted.
+    """
     texts = [reply["content"] for reply in call.replies]
     lm = RecordingLM(texts[0])
     predictor.lm, own = lm, predictor.lm
     try:
         with dspy.context(adapter=configured_adapter()):
             predictor(**typed_inputs(spec_of(predictor.signature), call.inputs))
-    except (dspy.AdapterParseError, ValueError):
-        pass  # as under lmpipe, where `call.readings` has None for it
+    except (dspy.AdapterParseError, ValueError) as error:
+        if not lm.asked:  # else it is the reply that cannot be read, as under lmpipe
+            raise ExportError(f"{place_of(call)}: DSPy refuses the inputs: {error}") from error
     finally:
         predictor.lm = own
     turns = read_messages(lm.asked[0]["messages"])
     compare_messages(call, [sent_turns(Request(call.request.lm, turns))])
+    counted: list[str] = []
     for reply, text, reading in zip(call.replies, texts, call.readings, strict=True):
+        found: Any
         try:
             values = configured_adapter().parse(predictor.signature, text)
         except (dspy.AdapterParseError, ValueError) as error:
-            check_reading(call, reply, reading, {"error": str(error)})
+            found = {"error": str(error)}
         else:
             read = {name: as_json(value) for name, value in values.items()}
-            check_reading(call, reply, reading, [load_json(dump_json(read))])
+            found = [load_json(dump_json(read))]
+        counted.append(check_reading(call, reply, reading, found))
+    return counted
 
 
 def _export_program(

@@ -4,7 +4,7 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 
-import { dump, spell } from "./prompt_reader.mjs";
+import { dump, spell, strip } from "./prompt_reader.mjs";
 
 // What stands for a medium in a text: in its own place, or named there and shown below.
 const [PLACED, NAMED, END] = ["\ufdd0", "\ufdd2", "\ufdd1"];
@@ -132,10 +132,44 @@ export function messages(prompt, values, vector) {
     const fitted = softly(prompt, turn);
     turns.push(userTurn(prompt, fitted), ...replyTurns(prompt, fitted));
   }
+  for (const name of doc.histories) {
+    const messages = values[name]?.messages ?? []; // as DSPy has them
+    turns.push(...messages.flatMap((message) => dspyTurns(prompt, message)));
+  }
   const trajectory = values[doc.steps.input] ?? {};
   const note = trajectory.left_out ? `\n\n${leftOut(trajectory)}` : "";
   const steps = doc.steps.native ? nativeSteps : writtenSteps;
   return [...turns, userTurn(prompt, given, ending + note), ...steps(prompt, trajectory)];
+}
+
+/** Write an earlier turn of a conversation as DSPy does. */
+function dspyTurns(prompt, message) {
+  const { inputs, outputs, answer, reminder } = prompt.doc;
+  const given = Object.entries(message).filter(([name]) => Object.hasOwn(inputs, name));
+  const replied = Object.keys(outputs).map((name) => [name, message[name] ?? null]);
+  const asked = dspyText(prompt, "question", Object.fromEntries(given));
+  const said = dspyText(prompt, "answer", Object.fromEntries(replied));
+  const user = asked ? [{ role: "user", content: asked + reminder }] : [];
+  return [...user, { role: "assistant", content: strip(said) + answer.close }];
+}
+
+function dspyText(prompt, side, values) {
+  const { slots, between } = prompt.doc[side];
+  const texts = slots
+    .filter(({ name }) => Object.hasOwn(values, name))
+    .map(({ name, before }) => before + dspyValue(prompt.fields[name], values[name]));
+  return texts.join(between);
+}
+
+function dspyValue(field, value) {
+  const isFraction = typeof value === "number" && !Number.isInteger(value);
+  if (isFraction || (Array.isArray(value) && !field.deep)) {
+    const given = JSON.stringify(value).slice(0, 99);
+    throw new Error(`${given} in an earlier turn: give a text, or what is declared`);
+  }
+  if (value === null) return "None";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  return typeof value === "object" ? spaced(value) : String(value);
 }
 
 function userTurn(prompt, values, ending = "") {

@@ -113,10 +113,41 @@ def messages(prompt: Any, values: Any, vector: Any = None) -> Any:
             ending = ""
             fitted = {name: _softly(prompt, name, value) for name, value in turn.items()}
             turns += [_user_turn(prompt, fitted), *_reply_turns(prompt, fitted)]
+    for name in doc["histories"]:
+        for message in (values[name] or {}).get("messages", ()):  # as DSPy has them
+            turns += _dspy_turns(prompt, message)
     trajectory = values.get(doc["steps"]["input"]) or {}
     note = f"\n\n{_left_out(trajectory)}" if trajectory.get("left_out") else ""
     steps = _native_steps if doc["steps"]["native"] else _written_steps
     return [*turns, _user_turn(prompt, given, ending + note), *steps(prompt, trajectory)]
+
+
+def _dspy_turns(prompt: Any, message: Any) -> list[Any]:
+    """Write an earlier turn of a conversation as DSPy does."""
+    inputs = {name: value for name, value in message.items() if name in prompt.doc["inputs"]}
+    outputs = {name: message.get(name) for name in prompt.doc["outputs"]}
+    asked, said = _dspy_text(prompt, "question", inputs), _dspy_text(prompt, "answer", outputs)
+    replied = {"role": "assistant", "content": said.strip() + prompt.doc["answer"]["close"]}
+    user = {"role": "user", "content": asked + prompt.doc["reminder"]}
+    return [user, replied] if asked else [replied]
+
+
+def _dspy_text(prompt: Any, side: str, values: Any) -> str:
+    template = prompt.doc[side]
+    texts = [
+        slot["before"] + _dspy_value(prompt.fields[slot["name"]], values[slot["name"]])
+        for slot in template["slots"]
+        if slot["name"] in values
+    ]
+    return str(template["between"].join(texts))
+
+
+def _dspy_value(field: Any, value: Any) -> str:
+    if isinstance(value, float) or (isinstance(value, list) and not field["deep"]):
+        raise ValueError(f"{value!r:.99} in an earlier turn: give a text, or what is declared")
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
 
 
 def _user_turn(prompt: Any, values: Any, ending: str = "") -> Any:

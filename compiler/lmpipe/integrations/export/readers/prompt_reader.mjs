@@ -13,7 +13,7 @@ const AROUND = "[ \\t\\r\\n.,;:!\"'`*()[\\]\u201c\u201d\u2018\u2019]";
 const start = (text) => text.replace(new RegExp(`^${BLANK}+`, "u"), "");
 
 /** Drop letters of a class at both ends. */
-function strip(text, letters = BLANK) {
+export function strip(text, letters = BLANK) {
   const [dropped, bounds] = [new RegExp(letters, "u"), [0, text.length]];
   while (bounds[0] < bounds[1] && dropped.test(text[bounds[0]])) bounds[0] += 1;
   while (bounds[0] < bounds[1] && dropped.test(text[bounds[1] - 1])) bounds[1] -= 1;
