@@ -19,6 +19,7 @@ from .data.traces.importing import import_examples as import_examples
 from .evaluation.evaluate import aevaluate as aevaluate
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.results import Evaluation as Evaluation
+from .foundation.deprecation import LmpipeDeprecationWarning as LmpipeDeprecationWarning
 from .layouts.parsed_value import ParsedValue as ParsedValue
 from .layouts.parsed_value import parse_value as parse_value
 from .lm.defaults import ParameterWarning as ParameterWarning
