@@ -11,7 +11,7 @@ TRAIN  := $(CACHE)/environments/train
 MLFLOW := $(CACHE)/environments/mlflow
 GPU    := $(shell command -v nvidia-smi)
 
-.PHONY: help demo demo-weights environments test test-real test-browser pyodide providers-table record bench lint types imports check format clean
+.PHONY: help demo demo-weights environments test test-real test-browser pyodide providers-table record bench matrix lint types imports check format clean
 
 help:
 	@echo 'make demo          compile programs/tickets.py with the embedded model (minutes on 2 cores)'
@@ -22,6 +22,7 @@ help:
 	@echo 'make pyodide       download what one of the sandboxes needs, for `make test-real` (13 MB)'
 	@echo 'make test-browser  test the pages of reports and servers in Chromium, which must be installed'
 	@echo 'make bench         compare the cost of a call with DSPy (15 min on an idle machine)'
+	@echo 'make matrix        install the wheel with every extra on every Python (40 min on 2 cores)'
 	@echo 'make environments  create the environments of vLLM, training, MLflow (6 GB, in the cache)'
 	@echo 'make providers-table  test every provider, and write the table of docs/providers.md'
 	@echo 'make record        record the cassettes of the tests again, with the embedded model'
@@ -96,6 +97,9 @@ $(VENV)/.browser: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --profile
+
+matrix: $(VENV)/.user
+	$(BIN)/python .ci/matrix
 
 providers-table: $(VENV)/.dev
 	$(BIN)/python tests/helpers/provider_table.py

@@ -149,7 +149,7 @@ async def check_extra(extra: Extra) -> CheckResult:
 
 
 async def check_extras() -> list[CheckResult]:
-    """Check all extras but those that `_OWN_CHECKS` has checks for."""
+    """Check all extras, each by the check in `_OWN_CHECKS` if it has one."""
     from lmpipe.cli.extra_checks import declared_extras
     from lmpipe.errors import ConfigError
 

@@ -36,7 +36,7 @@ class ExitCode(IntEnum):
 class CommandGroup(TyperGroup):
     """Turns errors and warnings of commands into messages on standard error, and exit codes.
 
-    `LMPIPE_DEBUG=1` shows their traceback instead.
+    No traceback is shown: `LMPIPE_DEBUG=1` shows it.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -67,11 +67,12 @@ class CommandGroup(TyperGroup):
         except Exception as error:
             if hasattr(error, "show"):  # an error of usage, whose class typer does not export
                 raise
-            # What users do wrong has an error of its own, above: this is a fault of lmpipe.
+            # What users do wrong has an error of its own, above: this is a fault of lmpipe, or of
+            # code that it was given.
             fail(
                 f"unexpected {type(error).__name__}: {error}",
                 ExitCode.FAILED,
-                hint="this is a fault of lmpipe: report it with what LMPIPE_DEBUG=1 shows",
+                hint="LMPIPE_DEBUG=1 shows where; unless it is in your own code, please report it",
             )
 
 
