@@ -274,5 +274,6 @@ CHECKS: list[Callable[[], Awaitable[CheckResult]]] = [
 
 async def run_checks() -> list[CheckResult]:
     """Run all checks concurrently; return their results in the order of `CHECKS`, then extras."""
-    *results, extras = await asyncio.gather(*(check() for check in CHECKS), check_extras())
+    checks = asyncio.gather(*(check() for check in CHECKS))
+    results, extras = await asyncio.gather(checks, check_extras())
     return [*results, *extras]
