@@ -99,7 +99,7 @@ def odd_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(max_examples=80, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(line=command_lines())
 def test_a_command_answers_in_words(odd_files: Path, line: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
