@@ -12,7 +12,7 @@ MLFLOW := $(CACHE)/environments/mlflow
 DOCS   := $(CACHE)/environments/docs
 GPU    := $(shell command -v nvidia-smi)
 
-.PHONY: help demo demo-weights environments test test-properties test-real test-browser pyodide providers-table record docs docs-serve bench lint types imports check format clean
+.PHONY: help demo demo-weights environments test test-properties test-real test-browser pyodide providers-table record docs docs-serve bench matrix lint types imports check format clean
 
 help:
 	@echo 'make demo          compile programs/tickets.py with the embedded model (minutes on 2 cores)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make pyodide       download what one of the sandboxes needs, for `make test-real` (13 MB)'
 	@echo 'make test-browser  test the pages of reports and servers in Chromium, which must be installed'
 	@echo 'make bench         compare the cost of a call with DSPy (15 min on an idle machine)'
+	@echo 'make matrix        install the wheel with every extra on every Python (40 min on 2 cores)'
 	@echo 'make environments  create the environments of vLLM, training, MLflow (6 GB, in the cache)'
 	@echo 'make providers-table  test every provider, and write the table of docs/providers.md'
 	@echo 'make docs          build the documentation site in build/site, and check its links'
@@ -116,6 +117,9 @@ docs-serve: $(DOCS)/.ready
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --profile
+
+matrix: $(VENV)/.user
+	$(BIN)/python .ci/matrix
 
 providers-table: $(VENV)/.dev
 	$(BIN)/python tests/helpers/provider_table.py

@@ -19,6 +19,7 @@ from .data.traces.importing import import_examples as import_examples
 from .evaluation.evaluate import aevaluate as aevaluate
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.results import Evaluation as Evaluation
+from .foundation.deprecation import LmpipeDeprecationWarning as LmpipeDeprecationWarning
 from .integrations.mlflow.tracking import MlflowTracking as MlflowTracking
 from .integrations.mlflow.tracking import track_in_mlflow as track_in_mlflow
 from .integrations.open_telemetry.instrument import Instrumentation as Instrumentation

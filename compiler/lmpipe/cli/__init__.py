@@ -28,7 +28,7 @@ from lmpipe.cli import (
 )
 from lmpipe.cli import compile as compile_
 from lmpipe.cli import eval as eval_
-from lmpipe.cli.failures import CommandGroup
+from lmpipe.cli.failures import CommandGroup, write_all_characters
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -77,4 +77,5 @@ app.command("version")(version.command)
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    write_all_characters()
     app(prog_name="lmpipe")

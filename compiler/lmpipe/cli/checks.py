@@ -149,7 +149,7 @@ async def check_extra(extra: Extra) -> CheckResult:
 
 
 async def check_extras() -> list[CheckResult]:
-    """Check all extras but those that `_OWN_CHECKS` has checks for."""
+    """Check all extras, each by the check in `_OWN_CHECKS` if it has one."""
     from lmpipe.cli.extra_checks import declared_extras
     from lmpipe.errors import ConfigError
 
@@ -274,5 +274,6 @@ CHECKS: list[Callable[[], Awaitable[CheckResult]]] = [
 
 async def run_checks() -> list[CheckResult]:
     """Run all checks concurrently; return their results in the order of `CHECKS`, then extras."""
-    *results, extras = await asyncio.gather(*(check() for check in CHECKS), check_extras())
+    checks = asyncio.gather(*(check() for check in CHECKS))
+    results, extras = await asyncio.gather(checks, check_extras())
     return [*results, *extras]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from enum import IntEnum
@@ -33,7 +36,7 @@ class ExitCode(IntEnum):
 class CommandGroup(TyperGroup):
     """Turns errors and warnings of commands into messages on standard error, and exit codes.
 
-    `LMPIPE_DEBUG=1` shows their traceback instead.
+    No traceback is shown: `LMPIPE_DEBUG=1` shows it.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -58,7 +61,40 @@ class CommandGroup(TyperGroup):
         except BrokenPipeError:
             raise
         except OSError as error:
-            fail(str(error), ExitCode.FAILED)
+            fail(_words(error), ExitCode.FAILED)
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if hasattr(error, "show"):  # an error of usage, whose class typer does not export
+                raise
+            # What users do wrong has an error of its own, above: this is a fault of lmpipe, or of
+            # code that it was given.
+            fail(
+                f"unexpected {type(error).__name__}: {error}",
+                ExitCode.FAILED,
+                hint="LMPIPE_DEBUG=1 shows where; unless it is in your own code, please report it",
+            )
+
+
+def _words(error: OSError) -> str:
+    """Say what is wrong with which file."""
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{error.filename}: {reason}"
+    if not _has_working_folder():
+        return "the working folder does not exist any more: change to another one"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF):
+        # lmpipe's own files have a StorageError: what is left is the output.
+        return f"the output cannot be written: {reason}"
+    return f"{reason} ({type(error).__name__})"
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _hint(ctx: Any) -> str:
@@ -68,6 +104,13 @@ def _hint(ctx: Any) -> str:
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning without the line of the library that gives it."""
     say_error(f"warning: {message}")
+
+
+def write_all_characters() -> None:
+    """Let no character of an output fail: one that its encoding lacks is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say_error(text: str) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from os.path import lexists
+from os import sep
+from os.path import abspath, lexists
 from pathlib import Path
 
 from lmpipe.errors import ConfigError
@@ -53,7 +54,9 @@ def write_project(folder: Path, lm: str = DEFAULT_LM) -> NewProject:
         StorageError: if a file cannot be written; what was written is removed.
     """
     model = _lm_name(lm)
-    texts = dict(_texts(folder.resolve().name, model))
+    # Bytes of a name that are no UTF-8 cannot be written into a text.
+    name = abspath(folder).rpartition(sep)[2].encode(errors="replace").decode()
+    texts = dict(_texts(name, model))
     _refuse_existing(folder, texts)
     _write(folder, texts)
     return NewProject(folder, model, tuple(texts), _missing(model))

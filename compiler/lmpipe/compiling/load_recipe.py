@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from traceback import extract_tb
 
-from lmpipe.compiling.recipe import Recipe
+from lmpipe.compiling.recipe import Recipe, check_program
 from lmpipe.errors import LmpipeError, RecipeError
+from lmpipe.foundation.termination import Terminated
 
 
 def load_recipe(target: str | Path) -> Recipe:
@@ -35,9 +36,9 @@ def load_recipe(target: str | Path) -> Recipe:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except LmpipeError:
+    except (LmpipeError, Terminated):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [
             frame.lineno
             for frame in extract_tb(error.__traceback__)
@@ -55,4 +56,8 @@ def load_recipe(target: str | Path) -> Recipe:
             f"{path} has no recipe called {name!r}{hint}: add "
             f"`{name} = lmpipe.Recipe(program=…, train=…, metric=…)` to it"
         )
+    try:
+        check_program(recipe)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
     return recipe if recipe.name else recipe.replace(name=path.stem)

@@ -258,6 +258,15 @@ class PreparedRecipe:
         )
 
 
+def check_program(recipe: Recipe) -> None:
+    """Refuse a recipe whose program is something else."""
+    program: object = recipe.program
+    if not isinstance(program, Module):
+        raise RecipeError(
+            f"the program is {program!r:.100}: give a lmpipe.Module instance, such as Tickets()"
+        )
+
+
 def prepare(recipe: Recipe) -> PreparedRecipe:
     """Read and check all parts of a recipe: its program, metric, examples, LMs and budget."""
     given: object = recipe
@@ -266,11 +275,7 @@ def prepare(recipe: Recipe) -> PreparedRecipe:
             f"expected a recipe, got {given!r:.100}: write lmpipe.compile(lmpipe.Recipe("
             "program=…, train=…, metric=…))"
         )
-    if not isinstance(recipe.program, Module):
-        raise RecipeError(
-            f"the program is {recipe.program!r:.100}: give a lmpipe.Module instance, "
-            "such as Tickets()"
-        )
+    check_program(recipe)
     if not recipe.program.predictors():
         raise RecipeError(
             f"{type(recipe.program).__name__} has no predictors: assign them in __init__, as in "
