@@ -12,13 +12,14 @@ MLFLOW := $(CACHE)/environments/mlflow
 DOCS   := $(CACHE)/environments/docs
 GPU    := $(shell command -v nvidia-smi)
 
-.PHONY: help demo demo-weights environments test test-real test-browser pyodide providers-table record docs docs-serve bench lint types imports check format clean
+.PHONY: help demo demo-weights environments test test-properties test-real test-browser pyodide providers-table record docs docs-serve bench lint types imports check format clean
 
 help:
 	@echo 'make demo          compile programs/tickets.py with the embedded model (minutes on 2 cores)'
 	@echo 'make demo-weights  train LoRA adapters for that model and serve them (30 min on 2 cores);'
 	@echo '                   with TEACHER=LM, such as local/FILE.gguf, also learn from a bigger LM'
 	@echo 'make test          run all tests that need no model: offline, five minutes on 2 cores'
+	@echo 'make test-properties  run the property tests with 1,000 examples each'
 	@echo 'make test-real     run the tests with real models: the embedded one, vLLM, training'
 	@echo 'make pyodide       download what one of the sandboxes needs, for `make test-real` (13 MB)'
 	@echo 'make test-browser  test the pages of reports and servers in Chromium, which must be installed'
@@ -80,6 +81,10 @@ $(MLFLOW)/.ready:
 # without it, each process of the tests, and each that a test starts, compiles all modules again.
 test: $(VENV)/.dev
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist worksteal
+
+# The property tests, with 25 times as many examples each.
+test-properties: $(VENV)/.dev
+	LMPIPE_TEST_PROPERTIES=thorough $(BIN)/pytest -n 2 -m 'hypothesis and not real and not browser'
 
 # What the tests of PyodideSandbox need, from npm.
 pyodide: $(VENV)/.dev

@@ -19,10 +19,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 # How long an example takes says nothing of what it tests, and much of what else the machine does.
 hypothesis.settings.register_profile(
     "any machine",
+    max_examples=40,
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-hypothesis.settings.load_profile("any machine")
+hypothesis.settings.register_profile(
+    "thorough", hypothesis.settings.get_profile("any machine"), max_examples=1000
+)
+hypothesis.settings.load_profile(os.environ.get("LMPIPE_TEST_PROPERTIES", "any machine"))
 
 # A test that imports litellm by itself must not make it ask the network for its lists either.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")

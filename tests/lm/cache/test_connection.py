@@ -53,6 +53,16 @@ def test_a_damaged_database_is_set_aside(folder: Path) -> None:
     assert read(folder) == REPLY.as_cached()
 
 
+@pytest.mark.parametrize("dropped", ["INDEX Cache_key_raw", "TRIGGER Settings_size_delete"])
+def test_a_database_whose_creation_was_cut_short_is_completed(folder: Path, dropped: str) -> None:
+    fill(folder, "earlier")
+    # The trigger is created last.
+    for what in {dropped, "TRIGGER Settings_size_delete"}:
+        execute(folder, f"DROP {what}")
+    fill(folder, "later")
+    assert stored_keys(folder) == ["earlier", "later"]
+
+
 def test_a_damaged_database_that_is_first_written_is_set_aside(folder: Path) -> None:
     folder.mkdir()
     (folder / "cache.db").write_bytes(GARBAGE)

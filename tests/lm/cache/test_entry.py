@@ -20,11 +20,12 @@ from lmpipe.state.usage import Usage
 NOW = "2026-01-01T00:00:00+00:00"
 ENTRY = encode(KEY, REQUEST, REPLY)
 
+models = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="@#"))
 requests = st.builds(
     lambda model, asked, sample: Request(
         LM(f"vllm/{model}"), (Message("user", asked),), None, sample
     ),
-    texts,
+    models,
     texts,
     st.integers(0, 1000),
 )

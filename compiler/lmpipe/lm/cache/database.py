@@ -24,6 +24,9 @@ _COLUMNS = {
     *("rowid", "key", "raw", "store_time", "expire_time", "access_time", "access_count"),
     *("tag", "size", "mode", "filename", "value"),
 }
+# diskcache creates the table, its index and its triggers one by one, this trigger last: without it,
+# another process is at it, or was killed meanwhile. To create them again adds what is missing.
+_LAST_CREATED = "SELECT 1 FROM sqlite_master WHERE name = 'Settings_size_delete'"
 _PRAGMAS = "PRAGMA cache_size = 8192; PRAGMA synchronous = NORMAL; PRAGMA mmap_size = 0"
 _ROWS_PER_STATEMENT = 150  # old versions of SQLite allow 999 values
 _MAX_DROPPED = 10_000  # in one transaction, so that other processes get in between
@@ -48,17 +51,20 @@ def connect(folder: Path, timeout: float, *, create: bool = False) -> sqlite3.Co
         columns = {row[1] for row in db.execute("PRAGMA table_info(Cache)")}
         if columns and columns != _COLUMNS:
             raise sqlite3.DatabaseError("unsupported file format: not a table of diskcache")
-        if create and not columns:
+        complete = db.execute(_LAST_CREATED).fetchone() is not None
+        if create and not complete:
             from lmpipe.lm.cache.disk import create_tables
 
             create_tables(folder)
+            db.close()  # it does not look for an index that it has not seen
+            db = _connect(folder / NAME, timeout)
         db.executescript(_PRAGMAS)
     except BaseException:
         db.close()
         raise
-    if columns or create:
+    if complete or create:
         return db
-    db.close()  # another process may be about to create the table
+    db.close()  # another process may be about to create the tables
     return None
 
 
