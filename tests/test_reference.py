@@ -48,6 +48,11 @@ def test_every_name_of_a_public_module_is_on_a_page(module: str) -> None:
     assert set(importlib.import_module(module).__all__) - shown == set()
 
 
+def test_every_name_comes_from_lmpipe() -> None:
+    classes = [value_of(name) for name in NAMES if inspect.isclass(value_of(name))]
+    assert {value.__module__.partition(".")[0] for value in classes} == {"lmpipe"}
+
+
 def test_no_name_is_on_two_pages() -> None:
     assert sorted(NAMES) == sorted(set(NAMES))
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ _ZENSICAL = (sys.executable, "-m", "zensical")
 
 def _build() -> int:
     """Build the site, and return the exit status; a warning of griffe counts as an error."""
+    shutil.rmtree(SITE, ignore_errors=True)  # a page that is gone must not stay
     command = [*_ZENSICAL, "build", "--clean", "--strict"]
     warned = False
     with subprocess.Popen(

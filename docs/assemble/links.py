@@ -52,7 +52,8 @@ def check_site(site: Path, navigation: set[str], pages: list[str]) -> list[str]:
         if page not in navigation
     ]
     wrong += [
-        f"zensical.toml names {page}, which does not exist" for page in navigation - set(pages)
+        f"zensical.toml names {page}, which does not exist"
+        for page in sorted(navigation - set(pages))
     ]
     for file, page in found.items():
         name = file.relative_to(site)

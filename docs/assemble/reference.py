@@ -75,11 +75,13 @@ class PublicName:
 
 
 def public_names(stub: Path = PACKAGE / "__init__.pyi", module: str = "lmpipe") -> list[PublicName]:
-    """Return the names that a stub, or a module, imports to make them public, and its classes."""
+    """Return the classes of a module, or the names that a stub imports to make them public."""
+    statements = ast.parse(stub.read_text(encoding="utf-8")).body
+    classes = [node.name for node in statements if isinstance(node, ast.ClassDef)]
+    if classes:
+        return [PublicName(f"{module}.{name}", "") for name in classes]
     names = []
-    for node in ast.parse(stub.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef):
-            names.append(PublicName(f"{module}.{node.name}", ""))
+    for node in statements:
         if isinstance(node, ast.ImportFrom) and node.module not in (None, "__future__"):
             room = (node.module or "").partition(".")[0]
             names += [
