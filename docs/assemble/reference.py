@@ -54,6 +54,11 @@ SUBJECTS = {
         "Compiling", "From a recipe to a run, and what was learned.", ("compiling", "state")
     ),
     "optimizers": Subject("Optimizers", "The searches, and their engine.", ("optimize",)),
+    "watching": Subject(
+        "Watching",
+        "Traces, compiles at MLflow, and feedback.",
+        ("integrations", "monitoring"),
+    ),
     "tools": Subject(
         "Tools, retrieval and sandboxes",
         "What programs use beside LMs.",

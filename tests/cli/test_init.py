@@ -12,13 +12,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from helpers.serve_command import serving
 
 import lmpipe
 from lmpipe.cli import new_project
 from lmpipe.cli.new_project import write_project
 
 Cli = Callable[..., Any]
+
+# Recorded in a new project by `lmpipe compile programs/tickets.py`, with these options and
+# `--record`. The LM is the embedded one.
+RECORDED = Path(__file__).parents[1] / "cassettes" / "new_project.jsonl"
+SMALL = [
+    "--val-size",
+    "8",
+    "--test-size",
+    "10",
+    "--train-size",
+    "24",
+    "--budget",
+    "calls=150",
+    "--no-ablation",
+]
 
 COMPILER = Path(lmpipe.__file__).parents[1]
 
@@ -65,6 +82,24 @@ def test_the_check_finds_no_problem(project: Path) -> None:
     result = lmpipe_in(project, "check", "programs/tickets.py")
     assert result.returncode == 0, result.stderr
     assert "no problems" in result.stdout
+
+
+def test_it_compiles_and_its_run_is_served(project: Path, tmp_path: Path) -> None:
+    compiled = tmp_path / "demo"
+    shutil.copytree(project, compiled)
+    replay = ["--replay", str(RECORDED)]
+    result = lmpipe_in(compiled, "compile", "programs/tickets.py", *SMALL, *replay)
+    assert result.returncode == 0, result.stderr
+    (run_folder,) = (compiled / "runs").glob("*-tickets-*")
+    assert (run_folder / "report.html").is_file()
+    # A row of its test examples, whose reply is recorded.
+    rows = (compiled / "data" / "tickets_test.jsonl").read_text().splitlines()
+    row = next(row for row in map(json.loads, rows) if row["order"] == "FH-39127")
+    environment = {"PYTHONPATH": str(COMPILER)}
+    with serving(compiled, str(run_folder), "--trust", *replay, **environment) as (_, url):
+        inputs = {"message": row["message"]}
+        answer = httpx.post(f"{url}/v1/programs/tickets", json=inputs, timeout=60)
+    assert answer.json() == {"team": "billing", "order": "FH-39127"}, answer.text
 
 
 def test_its_makefile_knows_the_python_that_wrote_it(project: Path) -> None:
