@@ -175,7 +175,7 @@ def read_calls(folder: Path, subjects: Container[str]) -> Iterator[records.CallL
     """
     path = folder / "calls.jsonl"
     for number, line in enumerate(read_lines(path), start=1):
-        if line.get("subject") in subjects:
+        if str(line.get("subject")) in subjects:
             yield _parse(records.CallLine, line, f"{path}:{number}")
 
 

@@ -26,6 +26,7 @@ def print_runs(console: Console, runs: Sequence[_Entry]) -> None:
     """Print a list of runs, as `lmpipe.report.run_list.list_runs` returns it."""
     columns = {name: [write(run) for run in runs] for name, write in _COLUMNS.items()}
     wide = console.options.update(max_width=_ANY_WIDTH)
+    shown = columns
     for left_out in range(len(_LEFT_OUT) + 1):
         shown = {n: texts for n, texts in columns.items() if n not in _LEFT_OUT[:left_out]}
         # A table of the widest texts is as wide as that of all, and measured in no time.

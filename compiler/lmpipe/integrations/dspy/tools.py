@@ -45,13 +45,12 @@ def dspy_tool(
         SignatureError: if `effects` and `pure` are both given.
         ConfigError: if it is not a function or a tool of DSPy.
     """
-    if not isinstance(tool, dspy.Tool):
-        if not callable(tool):
-            raise ConfigError(f"dspy_tool({tool!r:.100}): give a function or a dspy.Tool")
-        tool = dspy.Tool(tool)
-    function = ToolFunction(function=tool.func, effects=effects, pure=pure, fake=fake)
-    run = _DeclaredTool(str(tool.name), function).run
-    made: dspy.Tool = tool.model_copy(update={"func": partial(run, tool.func)})
+    if not isinstance(tool, dspy.Tool) and not callable(tool):
+        raise ConfigError(f"dspy_tool({tool!r:.100}): give a function or a dspy.Tool")
+    given: dspy.Tool = tool if isinstance(tool, dspy.Tool) else dspy.Tool(tool)
+    function = ToolFunction(function=given.func, effects=effects, pure=pure, fake=fake)
+    run = _DeclaredTool(str(given.name), function).run
+    made: dspy.Tool = given.model_copy(update={"func": partial(run, given.func)})
     return made
 
 

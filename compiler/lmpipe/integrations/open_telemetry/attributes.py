@@ -123,7 +123,8 @@ def closing(event: Ended, *, with_content: bool) -> Attributes:
         case ProgramEnded(result=result) if with_content and event.error is None:
             return {"gen_ai.output.messages": content.message_of("assistant", result)}
         case PredictorEnded(results=results) if with_content and results:
-            found = list(results) if len(results) > 1 else results[0]
+            first, *others = results
+            found = [first, *others] if others else first
             return {"gen_ai.output.messages": content.message_of("assistant", found)}
         case LMEnded(reply=Reply() as reply):
             return _lm_closing(event, reply, with_content=with_content)
