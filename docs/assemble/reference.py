@@ -65,7 +65,12 @@ SUBJECTS = {
         ("tools", "retrieval", "sandbox"),
     ),
     "weights": Subject("Weights", "Trainers and their settings.", ("weights",)),
-    "errors": Subject("Error classes", "What they have beside a message.", (), ("lmpipe.errors",)),
+    "errors": Subject(
+        "Error classes",
+        "What they have beside a message.",
+        ("foundation",),
+        ("lmpipe.errors",),
+    ),
     "testing": Subject("Testing", "Cassettes and the network block.", (), ("lmpipe.testing",)),
     "dspy": Subject("DSPy", "DSPy programs in lmpipe.", (), ("lmpipe.integrations.dspy",)),
 }

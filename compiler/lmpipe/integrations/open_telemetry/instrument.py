@@ -21,7 +21,14 @@ _YES = ("true", "1", "span_only", "span_and_event")
 
 
 class Instrumentation:
-    """Spans and metrics of all calls of the process, until `stop`; a `with` block stops it too."""
+    """Spans and metrics of all calls of the process, until `stop`; a `with` block stops it too.
+
+    `instrument` makes it.
+
+    Args:
+        providers: where the spans and metrics go.
+        ends: what stops them, from the last to the first.
+    """
 
     def __init__(self, providers: Providers, ends: list[Callable[[], None]]) -> None:
         self._providers, self._ends = providers, ends
