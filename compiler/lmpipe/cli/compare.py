@@ -159,9 +159,11 @@ class _Again:
         from lmpipe.report.comparison.runs import WORDS
         from lmpipe.report.comparison.scores import compare_rows
 
-        first, split = opened[0], self.split or Split.TEST
+        first = opened[0]
+        split = self.split or (Split.VAL if first.recipe.test is None else Split.TEST)
         examples, _ = read_examples_of(first, split, self.data)
-        scoring = Scoring(first.recipe.metric, self.budget, self.runtime.concurrency)
+        recipe, concurrency = first.recipe, self.runtime.concurrency
+        scoring = Scoring(recipe.metric, recipe.judge, self.budget, concurrency)
         with open_runtime(self.runtime):
             if self.budget is not None:
                 for target in opened:
