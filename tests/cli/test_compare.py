@@ -153,6 +153,23 @@ def test_scores_that_are_made_again_have_one_judge(
     assert (stern["before"]["score"], stern["after"]["score"]) == (0.0, 0.0)
 
 
+# Another signature, which the state of the compile does not fit.
+CHANGED = """
+recipe = recipe.replace(
+    program=lmpipe.Predict("thing -> colour, why"),
+    student=lmpipe.ScriptedLM(lambda _: "[[colour]]\\nred\\n\\n[[why]]\\nso"),
+)
+"""
+
+
+def test_a_trusted_run_is_run_by_its_own_file(cli: Cli, compiled: str, write: Write) -> None:
+    changed = write("changed.py", CHANGED)
+    refused = cli("compare", changed, compiled, "--run")
+    assert (refused.exit_code, "another signature" in refused.stderr) == (2, True)
+    scores = compared(cli, changed, compiled, "--run", "--trust")["scores"]
+    assert scores["after"]["score"] > scores["before"]["score"]
+
+
 def test_a_program_without_test_examples_is_scored_on_the_validation(
     cli: Cli, compiled: str, write: Write
 ) -> None:

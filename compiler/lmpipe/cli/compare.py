@@ -92,8 +92,9 @@ class _Targets:
         self._trust = trust
         self.folders = tuple(map(is_run_folder, self.names))
         files = [name for name, folder in zip(self.names, self.folders, strict=True) if not folder]
-        # The file of one is code that the user named; it can run the other one too.
-        self._program = program or (Path(files[0]) if files else None)
+        # The file of one is code that the user named; it can run the other one too, unless that may
+        # run its own.
+        self._program = program or (Path(files[0]) if files and not trust else None)
 
     @property
     def can_run(self) -> bool:

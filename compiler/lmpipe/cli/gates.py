@@ -135,7 +135,7 @@ class Baseline:
         from lmpipe.report.comparison.runs import read_side
 
         program = where.program
-        if program is None and not is_run_folder(where.target):
+        if program is None and not where.trust and not is_run_folder(where.target):
             program = Path(where.target)
         options = TargetOptions(target=str(folder), program=program, trust=where.trust)
         return Baseline(read_side(folder), options)
