@@ -77,10 +77,10 @@ def test_markers_that_are_escaped_or_stand_in_code_are_text(order: str) -> None:
     assert chat.read(optional_details, written).values == {"order": order}
 
 
-def test_a_reply_with_markers_inside_a_line_ends_at_another_question() -> None:
-    text = "[[report]]\nA[[more]]B\n\n[[question]]\nWhat is next?"
-    spec = spec_of(Reported)
-    assert chat.read(spec, text).values == {"report": "A", "more": "B"}
+@pytest.mark.parametrize("reply", ["[[report]]\nA[[more]]B", "[[report]]A[[more]]B"])
+def test_a_reply_with_markers_inside_a_line_ends_at_another_question(reply: str) -> None:
+    text = f"{reply}\n\n[[question]]\nWhat is next?"
+    assert chat.read(spec_of(Reported), text).values == {"report": "A", "more": "B"}
 
 
 _LINES_OF_TEXT = [

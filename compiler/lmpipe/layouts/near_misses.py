@@ -48,8 +48,10 @@ def read_near_miss(
     lines, seen = text.split("\n"), {item.name for item in exact}
     broken = break_at_markers(spec.output_names, text).split("\n")
     inside = find_labels(spec.output_names, broken, brackets)
-    if _goes_on(spec, inside, seen) and not missing_outputs(spec, {i.name for i in inside}):
-        return read_texts(spec, cut_at(inside, broken))
+    end = _next_question(spec, inside, broken)
+    within = [item for item in inside if item.line < end]
+    if _goes_on(spec, within, seen) and not missing_outputs(spec, {i.name for i in within}):
+        return read_texts(spec, cut_at(within, broken[:end]))
     for style in STYLES:
         labels = find_labels(spec.output_names, lines, style)
         chosen = _choose(spec, labels, exact, lines, expected)
@@ -77,6 +79,18 @@ def _goes_on(spec: SignatureSpec, inside: Sequence[Label], found: Collection[str
     absent = [name for name in spec.output_names if name not in found]
     first = len(absent) == len(spec.output_names)  # nothing stands before the first marker
     return any(item.exact and item.name in absent[first:] for item in inside)
+
+
+def _next_question(spec: SignatureSpec, labels: Sequence[Label], lines: Sequence[str]) -> int:
+    """The line after the first label at which the LM goes on with a question of its own."""
+    return next(
+        (
+            item.line
+            for item in find_labels(spec.input_names, lines, brackets)
+            if item.exact and not item.rest and labels and item.line > labels[0].line
+        ),
+        len(lines),
+    )
 
 
 def break_at_markers(names: tuple[str, ...], text: str) -> str:
