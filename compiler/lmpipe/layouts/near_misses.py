@@ -50,7 +50,7 @@ def read_near_miss(
     inside = find_labels(spec.output_names, broken, brackets)
     end = _next_question(spec, inside, broken)
     within = [item for item in inside if item.line < end]
-    if _goes_on(spec, within, seen) and not missing_outputs(spec, {i.name for i in within}):
+    if _goes_on(spec, text, within, seen) and not missing_outputs(spec, {i.name for i in within}):
         return read_texts(spec, cut_at(within, broken[:end]))
     for style in STYLES:
         labels = find_labels(spec.output_names, lines, style)
@@ -68,17 +68,21 @@ def read_near_miss(
     return reading
 
 
-def _goes_on(spec: SignatureSpec, inside: Sequence[Label], found: Collection[str]) -> bool:
+def _goes_on(
+    spec: SignatureSpec, text: str, inside: Sequence[Label], found: Collection[str]
+) -> bool:
     """Whether a reply goes on inside a line, as `[[team]]billing[[urgent]]yes` does.
 
     Args:
         spec: the signature.
-        inside: the markers anywhere in the reply.
+        text: the reply.
+        inside: the markers anywhere in it, outside of code.
         found: the outputs whose markers have lines of their own.
     """
     absent = [name for name in spec.output_names if name not in found]
     first = len(absent) == len(spec.output_names)  # nothing stands before the first marker
-    return any(item.exact and item.name in absent[first:] for item in inside)
+    names = {item.name for item in inside}.intersection(absent[first:])
+    return any(text.count(f"[[{name}]]") == 1 for name in names)
 
 
 def _next_question(spec: SignatureSpec, labels: Sequence[Label], lines: Sequence[str]) -> int:
