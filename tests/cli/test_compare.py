@@ -131,6 +131,54 @@ def test_runs_with_other_metrics_are_not_compared_by_their_folders(
     assert "they were scored by different metrics" in found["notes"][0]
 
 
+# The score is what the judge says.
+JUDGED = """
+grade = lmpipe.Predict("thing -> good: bool")
+
+@lmpipe.metrics.judge(max_calls=2)
+async def metric(example, prediction):
+    return (await grade.acall(thing=example.thing)).good
+"""
+
+
+def test_scores_that_are_made_again_have_one_judge(
+    cli: Cli, compiled: str, write: Write, unseen: str
+) -> None:
+    for name, says in (("kind", "true"), ("stern", "false")):
+        judge = f'lmpipe.ScriptedLM(lambda _: "{says}", name="{name}")'
+        write(f"{name}.py", f"{JUDGED}\nrecipe = recipe.replace(metric=metric, judge={judge})")
+    kind = compared(cli, "kind.py", "stern.py", "--data", unseen, "--run")["scores"]
+    stern = compared(cli, "stern.py", "kind.py", "--data", unseen, "--run")["scores"]
+    assert (kind["before"]["score"], kind["after"]["score"]) == (1.0, 1.0)
+    assert (stern["before"]["score"], stern["after"]["score"]) == (0.0, 0.0)
+
+
+# Another signature, which the state of the compile does not fit.
+CHANGED = """
+recipe = recipe.replace(
+    program=lmpipe.Predict("thing -> colour, why"),
+    student=lmpipe.ScriptedLM(lambda _: "[[colour]]\\nred\\n\\n[[why]]\\nso"),
+)
+"""
+
+
+def test_a_trusted_run_is_run_by_its_own_file(cli: Cli, compiled: str, write: Write) -> None:
+    changed = write("changed.py", CHANGED)
+    refused = cli("compare", changed, compiled, "--run")
+    assert (refused.exit_code, "another signature" in refused.stderr) == (2, True)
+    scores = compared(cli, changed, compiled, "--run", "--trust")["scores"]
+    assert scores["after"]["score"] > scores["before"]["score"]
+
+
+def test_a_program_without_test_examples_is_scored_on_the_validation(
+    cli: Cli, compiled: str, write: Write
+) -> None:
+    untested = write("untested.py", "recipe = recipe.replace(test=None)")
+    found = compared(cli, untested, compiled, "--run")
+    assert found["scores"]["of"] == "validation examples"
+    assert "the validation examples also chose" in found["notes"][0]
+
+
 def test_what_is_no_run_is_named(cli: Cli, compiled: str) -> None:
     result = cli("compare", compiled, "nowhere")
     assert result.exit_code == 2
@@ -158,6 +206,14 @@ def test_report_draws_several_runs_on_one_page(
     assert cli("report", compiled, other).stdout.strip() == str(folder / "runs/comparison.html")
     assert cli("report", compiled, other, "--out", "both.html").stdout == "both.html\n"
     assert Path(compiled).name in Path("both.html").read_text(encoding="utf-8")
+
+
+def test_the_page_of_several_is_not_written_over_a_program(
+    cli: Cli, compiled: str, other: str, folder: Path
+) -> None:
+    result = cli("report", compiled, other, "--out", "colours.py")
+    assert (result.exit_code, "ends in .html" in result.stderr) == (2, True)
+    assert "lmpipe" in (folder / "colours.py").read_text()
 
 
 def test_the_page_of_one_run_has_its_place(cli: Cli, compiled: str) -> None:

@@ -133,3 +133,22 @@ def test_too_few_rows_do_not_show_that_little_is_lost() -> None:
     found = compared([0.5, -0.5, 0.5, -0.5])
     assert not gates(GateOptions(baseline=Path("run"), max_drop=0.02), 0.5, found)[0].passed
     assert gates(GateOptions(baseline=Path("run")), 0.5, found)[0].passed
+
+
+def test_a_trusted_baseline_is_run_by_its_own_file(
+    cli: Cli, compiled: str, write: Write, folder: Path
+) -> None:
+    (folder / "other.jsonl").write_text('{"thing": "sky number 900", "colour": "blue"}\n')
+    changed = write(
+        "changed.py",
+        """
+recipe = recipe.replace(
+    program=lmpipe.Predict("thing -> colour, why"),
+    student=lmpipe.ScriptedLM(lambda _: "[[colour]]\\nblue\\n\\n[[why]]\\nso"),
+)
+""",
+    )
+    options = ("--data", "other.jsonl", "--baseline", compiled)
+    assert cli("eval", changed, *options).exit_code == 2
+    result = cli("eval", changed, *options, "--trust")
+    assert result.exit_code == 0, result.output

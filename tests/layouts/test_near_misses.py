@@ -12,9 +12,11 @@ from helpers.layouts import TEXT_LAYOUTS
 from helpers.odd_texts import odd_texts, outputs_spec
 from helpers.time_limit import time_limit
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lmpipe.layouts import LayoutError, layout_named, layout_names
 from lmpipe.layouts.parse_values import read_value
+from lmpipe.layouts.text_values import trim
 from lmpipe.signatures.signature import Input, Output, Signature, spec_of
 
 chat = layout_named("chat")
@@ -22,6 +24,14 @@ chat = layout_named("chat")
 TWO = {"patient_name": "Ada", "age": "36"}
 two_outputs = outputs_spec(patient_name=str, age=int)
 report = outputs_spec(report=str)
+
+
+class Reported(Signature):
+    """Report."""
+
+    question: str = Input()
+    report: str = Output()
+    more: str | None = Output()
 
 
 optional_details = outputs_spec(order=str | None, product=str | None, amount=float | None)
@@ -50,6 +60,40 @@ def test_a_marker_that_has_its_own_line_is_text_inside_another() -> None:
         "order": "see [[product]] below",
         "product": "Dry bag",
     }
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "[[product]]\nwith a marker for its first line",
+        "```\nx [[product]] y\n```",
+        "```\nx [[product]] y\n```\n\nand ```[[amount]]```",
+        "fill in `[[product]]` below",
+        "[[amount]]\n\n\\[[product]]",
+    ],
+)
+def test_markers_that_are_escaped_or_stand_in_code_are_text(order: str) -> None:
+    written = chat.assistant(optional_details, {"order": order})
+    assert chat.read(optional_details, written).values == {"order": order}
+
+
+@pytest.mark.parametrize("reply", ["[[report]]\nA[[more]]B", "[[report]]A[[more]]B"])
+def test_a_reply_with_markers_inside_a_line_ends_at_another_question(reply: str) -> None:
+    text = f"{reply}\n\n[[question]]\nWhat is next?"
+    assert chat.read(spec_of(Reported), text).values == {"report": "A", "more": "B"}
+
+
+_LINES_OF_TEXT = [
+    *("", "x", "```", "    code", "[[order]]", "[[product]]", "\\[[product]]", "\\\\[[amount]] "),
+    *("`[[product]]`", "see `[[amount]]` here", "# order", "[[", "]]"),
+]
+
+
+@given(st.lists(st.sampled_from(_LINES_OF_TEXT), min_size=1, max_size=8))
+def test_a_text_comes_back_whole_where_other_outputs_are_left_out(lines: list[str]) -> None:
+    order = trim("x\n" + "\n".join(lines))
+    written = chat.assistant(optional_details, {"order": order})
+    assert chat.read(optional_details, written).values == {"order": order}
 
 
 @pytest.mark.parametrize("name", ["chat", "plain"])

@@ -91,6 +91,11 @@ def test_a_date_that_cannot_be_read_is_refused(text: str) -> None:
         Chosen(since=text)
 
 
+def test_a_score_in_percent_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--min-score 80: scores are between 0 and 1"):
+        Chosen(min_score=80.0)
+
+
 def test_an_entry_has_what_the_manifest_says() -> None:
     (entry,) = list_runs(SAMPLE)
     manifest = json.loads((Path(entry["folder"]) / "manifest.json").read_text(encoding="utf-8"))

@@ -92,8 +92,9 @@ class _Targets:
         self._trust = trust
         self.folders = tuple(map(is_run_folder, self.names))
         files = [name for name, folder in zip(self.names, self.folders, strict=True) if not folder]
-        # The file of one is code that the user named; it can run the other one too.
-        self._program = program or (Path(files[0]) if files else None)
+        # The file of one is code that the user named; it can run the other one too, unless that may
+        # run its own.
+        self._program = program or (Path(files[0]) if files and not trust else None)
 
     @property
     def can_run(self) -> bool:
@@ -159,9 +160,11 @@ class _Again:
         from lmpipe.report.comparison.runs import WORDS
         from lmpipe.report.comparison.scores import compare_rows
 
-        first, split = opened[0], self.split or Split.TEST
+        first = opened[0]
+        split = self.split or (Split.VAL if first.recipe.test is None else Split.TEST)
         examples, _ = read_examples_of(first, split, self.data)
-        scoring = Scoring(first.recipe.metric, self.budget, self.runtime.concurrency)
+        recipe, concurrency = first.recipe, self.runtime.concurrency
+        scoring = Scoring(recipe.metric, recipe.judge, self.budget, concurrency)
         with open_runtime(self.runtime):
             if self.budget is not None:
                 for target in opened:

@@ -135,7 +135,7 @@ class Baseline:
         from lmpipe.report.comparison.runs import read_side
 
         program = where.program
-        if program is None and not is_run_folder(where.target):
+        if program is None and not where.trust and not is_run_folder(where.target):
             program = Path(where.target)
         options = TargetOptions(target=str(folder), program=program, trust=where.trust)
         return Baseline(read_side(folder), options)
@@ -163,7 +163,7 @@ class Baseline:
 
         after = [TestRow.model_validate(row.to_json()) for row in evaluation.rows]
         where = WORDS[split] if split else "examples"
-        if split and prepared and self._same_metric(prepared):
+        if split and prepared and self._same_scorer(prepared):
             found = compare_rows(self.side.rows(split), after, where)
             if found is not None and not found.unpaired[1]:
                 return found
@@ -174,8 +174,10 @@ class Baseline:
             raise DataError("there are no examples to compare with the baseline on")
         return found
 
-    def _same_metric(self, prepared: PreparedRecipe) -> bool:
-        return bool(self.side.made_of.get("metric") == prepared.identity["metric"])
+    def _same_scorer(self, prepared: PreparedRecipe) -> bool:
+        from lmpipe.report.comparison.settings import other_scorers
+
+        return not other_scorers([self.side.made_of, prepared.identity])
 
     def _evaluate(
         self, examples: Sequence[Example], opened: OpenTarget, concurrency: int

@@ -28,6 +28,8 @@ def command(
 
     if len(folders) > 1:
         page = out or folders[0].resolve().parent / COMPARISON
+        if page.suffix.lower() not in (".html", ".htm"):
+            raise ConfigError(f"--out {page}: expected a name that ends in .html")
         typer.echo(str(write_comparison(folders, page)))
         return
     if out is not None:

@@ -15,6 +15,7 @@ from lmpipe.evaluation.from_cache import rows_from_cache
 from lmpipe.evaluation.results import Row
 from lmpipe.foundation.plural import plural
 from lmpipe.lm.concurrency.loop import blocking
+from lmpipe.lm.lm import LM
 from lmpipe.lm.spend import Spend
 from lmpipe.metrics import AnyMetric
 from lmpipe.modules.declared import declared_program
@@ -30,12 +31,13 @@ class Scoring:
     """How programs are scored again.
 
     Args:
-        metric: scores both programs.
+        metric: scores both programs, and `judge` makes its LM calls; None is the configured LM.
         budget: what may be spent; None allows no call, and so leaves only what is in the cache.
         concurrency: how many examples run at the same time.
     """
 
     metric: AnyMetric
+    judge: LM | None
     budget: Budget | None
     concurrency: int
 
@@ -110,8 +112,9 @@ class _Program:
     def of(target: OpenTarget, scoring: Scoring) -> _Program:
         recipe = target.recipe
         metric = declared_program(target.program).metric_for(scoring.metric)
-        worst = worst_run(target.program, [target.student], metric, recipe.judge, recipe.embedder)
-        judge = recipe.judge or configured_lm()
+        judge = scoring.judge
+        worst = worst_run(target.program, [target.student], metric, judge, recipe.embedder)
+        judge = judge or configured_lm()
         options = RunOptions(concurrency=scoring.concurrency, judge=judge, may_all_fail=True)
         bound = target.program.bind(target.program.state())
         return _Program(target, bound, metric, worst, options)

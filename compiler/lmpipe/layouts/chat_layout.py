@@ -12,7 +12,7 @@ from lmpipe.layouts.describe import blank, describe_inputs, describe_outputs, de
 from lmpipe.layouts.grammar import TextLines, reply_grammar
 from lmpipe.layouts.labels import Label, cut_at, may_become_label, unwrap_fence
 from lmpipe.layouts.layout import Part, Reading
-from lmpipe.layouts.near_misses import holds_markers, partial_near_miss, read_near_miss
+from lmpipe.layouts.near_misses import break_at_markers, partial_near_miss, read_near_miss
 from lmpipe.layouts.parse_values import spell
 from lmpipe.layouts.text_layout import TextLayout
 from lmpipe.layouts.text_values import (
@@ -61,9 +61,10 @@ class ChatLayout(TextLayout):
         if texts is None:
             text = unwrap_fence(spec.output_names, text)
             labels, texts = _cut_at_markers(spec, text)
-            near = missing_outputs(spec, texts) or holds_markers(spec, text, texts)
-            if near or not texts:
+            if not texts or missing_outputs(spec, texts):
                 return read_near_miss(spec, text, labels, _expected(spec))
+            if (broken := break_at_markers(spec.output_names, text)) != text:
+                _, texts = _cut_at_markers(spec, broken)
         if "\\[[" in text:
             texts = {name: unescape(part, _markers(spec).is_marker) for name, part in texts.items()}
         return read_texts(spec, texts)

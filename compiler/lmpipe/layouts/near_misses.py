@@ -46,10 +46,12 @@ def read_near_miss(
     if tagged := only_elements(spec.output_names, text):
         return read_texts(spec, tagged)
     lines, seen = text.split("\n"), {item.name for item in exact}
-    broken = _break_at_markers(spec.output_names, text).split("\n")
+    broken = break_at_markers(spec.output_names, text).split("\n")
     inside = find_labels(spec.output_names, broken, brackets)
-    if holds_markers(spec, text, seen) and not missing_outputs(spec, {i.name for i in inside}):
-        return read_texts(spec, cut_at(inside, broken))
+    end = _next_question(spec, inside, broken)
+    within = [item for item in inside if item.line < end]
+    if _goes_on(spec, text, within, seen) and not missing_outputs(spec, {i.name for i in within}):
+        return read_texts(spec, cut_at(within, broken[:end]))
     for style in STYLES:
         labels = find_labels(spec.output_names, lines, style)
         chosen = _choose(spec, labels, exact, lines, expected)
@@ -66,25 +68,62 @@ def read_near_miss(
     return reading
 
 
-def holds_markers(spec: SignatureSpec, text: str, found: Collection[str]) -> bool:
+def _goes_on(
+    spec: SignatureSpec, text: str, inside: Sequence[Label], found: Collection[str]
+) -> bool:
     """Whether a reply goes on inside a line, as `[[team]]billing[[urgent]]yes` does.
 
     Args:
         spec: the signature.
         text: the reply.
+        inside: the markers anywhere in it, outside of code.
         found: the outputs whose markers have lines of their own.
     """
     absent = [name for name in spec.output_names if name not in found]
     first = len(absent) == len(spec.output_names)  # nothing stands before the first marker
-    return any(text.count(f"[[{name}]]") == 1 for name in absent[first:])
+    names = {item.name for item in inside}.intersection(absent[first:])
+    return any(text.count(f"[[{name}]]") == 1 for name in names)
 
 
-def _break_at_markers(names: tuple[str, ...], text: str) -> str:
-    """Give markers inside a line, such as `so it is [[answer]] 5`, lines of their own."""
+def _next_question(spec: SignatureSpec, labels: Sequence[Label], lines: Sequence[str]) -> int:
+    """The line after the first label at which the LM goes on with a question of its own."""
+    return next(
+        (
+            item.line
+            for item in find_labels(spec.input_names, lines, brackets)
+            if item.exact and not item.rest and labels and item.line > labels[0].line
+        ),
+        len(lines),
+    )
+
+
+def break_at_markers(names: tuple[str, ...], text: str) -> str:
+    """Give markers inside a line, such as `so it is [[answer]] 5`, lines of their own.
+
+    A marker that is there twice, that is escaped, or that stands in code, is text.
+    """
+    markers = [name for name in names if _is_inside_a_line(text, f"[[{name}]]")]
+    if not markers:
+        return text
+    labels = find_labels(names, _broken(markers, text).split("\n"), brackets)
+    outside = {item.name for item in labels}  # of fences of code
+    return _broken([name for name in markers if name in outside], text)
+
+
+def _is_inside_a_line(text: str, marker: str) -> bool:
+    if text.count(marker) != 1:
+        return False
+    start = text.index(marker)
+    before, after = text[:start].rpartition("\n")[2], text[start + len(marker) :].partition("\n")[0]
+    quoted = before.endswith("`") and after.startswith("`")
+    alone = not before and not after.strip(" \t\r")
+    return not alone and not quoted and not before.endswith("\\")
+
+
+def _broken(names: Sequence[str], text: str) -> str:
     for name in names:
         marker = f"[[{name}]]"
-        if text.count(marker) == 1:
-            text = text.replace(marker, f"\n{marker}\n")
+        text = text.replace(marker, f"\n{marker}\n")
     return text
 
 

@@ -41,7 +41,7 @@ class Chosen:
         most: how many to list: those that sort last.
 
     Raises:
-        ConfigError: if a date cannot be read.
+        ConfigError: if a date cannot be read, or the score is above 1.
     """
 
     program: str = ""
@@ -58,6 +58,10 @@ class Chosen:
     def __post_init__(self) -> None:
         for name in ("since", "until"):
             _check_date(name, getattr(self, name))
+        if self.min_score is not None and self.min_score > 1:
+            raise ConfigError(
+                f"--min-score {self.min_score:g}: scores are between 0 and 1, so 80 % is 0.8"
+            )
 
     def of(self, runs: Iterable[Entry]) -> list[Entry]:
         """Choose and sort entries."""

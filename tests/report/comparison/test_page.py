@@ -70,7 +70,7 @@ def test_a_run_without_a_test_is_named(
     untested = UNTESTED.copy(tmp_path / "d", tmp_path_factory)
     page = page_of(runs[0].path, untested.path)
     assert "1 run not tested on untouched examples: B." in page.html
-    assert page.tables["Paired differences from the first run"][1][-1] == "no examples in common"
+    assert page.tables["Paired differences from the first run"][1][-1] == "not comparable"
 
 
 def test_other_metrics_are_not_compared(runs: list[lmpipe.Run]) -> None:
@@ -81,6 +81,15 @@ def test_other_metrics_are_not_compared(runs: list[lmpipe.Run]) -> None:
     page = page_of(runs[0].path, runs[1].path)
     assert "scored by different metrics" in page.html
     assert "script" not in page.tags  # no rows to show
+
+
+def test_scores_of_other_judges_are_not_compared(runs: list[lmpipe.Run]) -> None:
+    file = runs[1].path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    file.write_text(json.dumps({**manifest, "judge": manifest["student"]}))
+    page = page_of(runs[0].path, runs[1].path)
+    assert "scored by different judges" in page.html
+    assert page.tables["Paired differences from the first run"][1][-1] == "not comparable"
 
 
 def test_an_unfinished_run_can_be_among_them(runs: list[lmpipe.Run]) -> None:

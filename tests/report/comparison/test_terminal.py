@@ -64,3 +64,10 @@ def test_equal_scores_are_said_to_be_equal() -> None:
     out = printed(of_scores([0.5, 1.0], [0.5, 1.0]))
     assert "every row has the same score" in out
     assert "not certain" not in out
+
+
+def test_one_example_is_one() -> None:
+    found = of_scores([0.0, 1.0], [1.0])
+    out = printed(found)
+    assert " on 1 test example; " in out
+    assert "1 row before and 0 after are of other examples" in out

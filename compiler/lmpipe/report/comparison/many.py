@@ -17,7 +17,7 @@ from lmpipe.report.chart_layout import (
     spend_axes,
 )
 from lmpipe.report.comparison.scores import ScoreComparison, compare_rows, same_examples
-from lmpipe.report.comparison.settings import compare_settings
+from lmpipe.report.comparison.settings import compare_settings, other_scorers
 from lmpipe.report.comparison.states import Change, PredictorChanges, compare_states, reducing
 from lmpipe.report.records import Candidate, Scores
 from lmpipe.report.rows import RowBrowser, ScoredSide, compiled_rows, compiled_side, pack_rows
@@ -170,9 +170,8 @@ def compare_with_first(runs: Sequence[NamedRun]) -> list[tuple[NamedRun, ScoreCo
 
 
 def _comparable(one: NamedRun, other: NamedRun) -> bool:
-    ours, theirs = one.run.manifest, other.run.manifest
-    same_set = (ours.test is None) == (theirs.test is None)
-    return same_set and ours.metric.fingerprint == theirs.metric.fingerprint
+    same_set = (one.run.manifest.test is None) == (other.run.manifest.test is None)
+    return same_set and not other_scorers([one.made_of, other.made_of])
 
 
 def make_differences(compared: Sequence[tuple[NamedRun, ScoreComparison | None]]) -> Table:
@@ -183,7 +182,7 @@ def make_differences(compared: Sequence[tuple[NamedRun, ScoreComparison | None]]
     for named, found in compared:
         name = Cell(named.letter, note=named.name)
         if found is None:
-            rows.append(TableRow(cells(name, *[NOTHING] * 5, "no examples in common"), "dropped"))
+            rows.append(TableRow(cells(name, *[NOTHING] * 5, "not comparable"), "dropped"))
             continue
         interval = (found.interval.low, found.interval.high)
         numbers = (len(found.better), len(found.worse), found.same)
@@ -253,8 +252,10 @@ def caveats(runs: Sequence[NamedRun]) -> list[str]:
     """Say what stands against comparing the runs."""
     manifests = [named.run.manifest for named in runs]
     notes = []
-    if len({manifest.metric.fingerprint for manifest in manifests}) > 1:
-        notes.append("The runs were scored by different metrics: their scores cannot be compared.")
+    if different := other_scorers([named.made_of for named in runs]):
+        notes.append(
+            f"The runs were scored by different {different}: their scores cannot be compared."
+        )
     tests = {data.fingerprint for m in manifests if (data := m.data.get("test"))}
     if len(tests) > 1:
         notes.append(

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from lmpipe.compiling.run_folder import read_artifact
 from lmpipe.report.comparison.scores import ScoreComparison, compare_rows
-from lmpipe.report.comparison.settings import Setting, compare_settings
+from lmpipe.report.comparison.settings import Setting, compare_settings, other_scorers
 from lmpipe.report.comparison.states import Change, PredictorChanges, compare_states, reducing
 from lmpipe.report.records import TestRow
 from lmpipe.report.run_files import RunFiles, read_run, result_rows
@@ -109,9 +109,8 @@ def scores_in_folders(
 
     Without a comparison, the text says why there is none.
     """
-    ours, theirs = (side.made_of.get("metric", {}) for side in (before, after))
-    if ours.get("fingerprint") != theirs.get("fingerprint"):
-        return None, "they were scored by different metrics"
+    if different := other_scorers([before.made_of, after.made_of]):
+        return None, f"they were scored by different {different}"
     for split in splits:
         rows = before.rows(split), after.rows(split)
         if (found := compare_rows(*rows, WORDS[split])) is not None:

@@ -46,6 +46,15 @@ class Setting:
         return {"name": self.name, "values": list(self.values)}
 
 
+def other_scorers(manifests: Sequence[Mapping[str, Any]]) -> str:
+    """Name what keeps scores from being compared: `metrics`, `judges`, or the empty text."""
+    metrics = [manifest.get("metric", {}).get("fingerprint") for manifest in manifests]
+    judges = [manifest.get("judge") for manifest in manifests]
+    found = {"metrics": metrics, "judges": judges}
+    differ = (name for name, used in found.items() if any(item != used[0] for item in used))
+    return next(differ, "")
+
+
 def compare_settings(manifests: Sequence[Mapping[str, Any]]) -> list[Setting]:
     """List the settings in which manifests differ; a dash is one that a run does not have."""
     flat = [dict(_settings(manifest)) for manifest in manifests]

@@ -74,11 +74,11 @@ def print_score_comparison(
 
 def _difference_sentence(scores: ScoreComparison) -> str:
     """Say how far the scores are apart, on which examples."""
-    interval = scores.interval
-    number = count(len(scores.pairs))
+    interval, pairs = scores.interval, len(scores.pairs)
+    where = scores.where.replace("examples", "example", 1) if pairs == 1 else scores.where
     return (
         f"difference: {points(scores.difference)} points (paired 95 % interval "
-        f"{points_range((interval.low, interval.high))}) on {number} {scores.where}"
+        f"{points_range((interval.low, interval.high))}) on {count(pairs)} {where}"
     )
 
 
@@ -86,8 +86,8 @@ def _unpaired_words(scores: ScoreComparison) -> str:
     """Say how many rows could not be compared; empty if all could."""
     if not any(scores.unpaired):
         return ""
-    before, after = map(count, scores.unpaired)
-    return f"; {before} rows before and {after} after are of other examples"
+    before, after = scores.unpaired
+    return f"; {plural(before, 'row')} before and {count(after)} after are of other examples"
 
 
 def _print_rows(console: Console, word: str, pairs: Sequence[RowPair], most: int) -> None:

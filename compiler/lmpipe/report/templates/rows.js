@@ -80,7 +80,10 @@ function show() {
 function line({ row, place }) {
   const [values, failure, inputs, answer] = row;
   const kind = kindOf(row);
-  const scores = values.map(percent).join(values.length > 2 ? " · " : " → ");
+  // Figure spaces, as wide as digits, so that the scores of many programs are columns.
+  const scores = values.length > 2
+    ? values.map((score) => percent(score).padStart(6, "\u2007")).join(" · ")
+    : values.map(percent).join(" → ");
   const summary = make("summary", "",
     make("span", "place", `${number(place + 1)}`),
     make("span", "what", inputs),
