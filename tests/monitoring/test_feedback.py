@@ -85,6 +85,12 @@ def test_feedback_that_says_nothing_usable_is_refused(
     assert not (folder / "feedback.jsonl").exists()
 
 
+@pytest.mark.parametrize("name", [5, None])
+def test_an_id_that_is_not_a_text_is_refused(folder: Path, name: Any) -> None:
+    with pytest.raises(ConfigError, match="X-Request-Id"):
+        lmpipe.feedback(name, score=1, folder=folder)
+
+
 def test_an_unknown_answer_is_refused(folder: Path) -> None:
     with pytest.raises(DataError, match="'z'"):
         lmpipe.feedback("z", score=1, folder=folder)
@@ -103,6 +109,24 @@ def test_rows_of_several_programs_need_a_name(folder: Path) -> None:
     with pytest.raises(DataError, match="one, two"):
         lmpipe.read_feedback(folder)
     assert len(labels(folder, program="one")) == 1
+    with pytest.raises(DataError, match="no feedback on 'three', but on one, two"):
+        lmpipe.read_feedback(folder, program="three")
+
+
+def test_a_file_that_was_edited_by_hand_can_be_read(folder: Path) -> None:
+    lmpipe.feedback("a", score=1, folder=folder)
+    file = folder / "feedback.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes() + b"\r\n  \n")
+    assert len(labels(folder)) == 1
+
+
+@pytest.mark.parametrize("score", [7, -1, "1"])
+def test_a_score_that_cannot_be_is_named(folder: Path, score: object) -> None:
+    lmpipe.feedback("a", score=1, folder=folder)
+    file = folder / "feedback.jsonl"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "score": score}) + "\n")
+    with pytest.raises(DataError, match=r"feedback\.jsonl:1.*a score from 0 to 1"):
+        lmpipe.read_feedback(folder)
 
 
 def test_a_damaged_line_is_named_and_a_torn_one_is_skipped(folder: Path) -> None:
