@@ -12,7 +12,7 @@ import pytest
 
 import lmpipe
 from lmpipe.errors import ConfigError, DataError
-from lmpipe.monitoring.answers import ServedAnswer
+from lmpipe.monitoring.answers import AnswerStore, ServedAnswer
 from lmpipe.monitoring.feedback import FeedbackFolder
 from lmpipe.monitoring.feedback_rows import with_feedback
 
@@ -65,6 +65,14 @@ def test_the_folder_can_be_in_the_environment(
 ) -> None:
     monkeypatch.setenv("LMPIPE_FEEDBACK", str(folder))
     lmpipe.feedback("chatcmpl-a", score=1)
+    assert len(labels(folder)) == 1
+
+
+def test_a_client_may_name_its_requests_like_chat_completions(folder: Path) -> None:
+    store = AnswerStore(folder)
+    store.add(ServedAnswer("chatcmpl-own", "tickets", "run-a", {"message": "m"}, {"team": "x"}))
+    store.close()
+    lmpipe.feedback("chatcmpl-own", score=1, folder=folder)
     assert len(labels(folder)) == 1
 
 

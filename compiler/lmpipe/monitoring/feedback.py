@@ -71,7 +71,9 @@ class FeedbackFolder:
         Raises:
             DataError: if it is not known, or not any more.
         """
-        found = self.answers.find(answer_id.removeprefix(_CHAT))
+        found = self.answers.find(answer_id)
+        if found is None and answer_id.startswith(_CHAT):
+            found = self.answers.find(answer_id.removeprefix(_CHAT))
         if found is None:
             raise DataError(
                 f"no answer with the id {answer_id!r:.100} is known in {self.path}: give the "
