@@ -68,8 +68,9 @@ def _has_media(plain: object) -> bool:
     """Whether a JSON value is a medium, or has one in it."""
     if medium_in(plain) is not None:
         return True
-    inner = plain.values() if isinstance(plain, Mapping) else plain
-    return isinstance(plain, Mapping | list) and any(map(_has_media, inner))
+    if isinstance(plain, Mapping):
+        return any(map(_has_media, plain.values()))
+    return isinstance(plain, list) and any(map(_has_media, plain))
 
 
 @dataclass(frozen=True)
