@@ -18,8 +18,16 @@ from lmpipe.monitoring.feedback import FeedbackFolder
 Cli = Callable[..., Any]
 
 
-def give(folder: Path, thing: str, colour: str, *, score: float = 1.0) -> None:
-    answer = ServedAnswer(thing, "colours", "run-a", {"thing": thing}, {"colour": colour})
+def give(
+    folder: Path,
+    thing: str,
+    colour: str,
+    *,
+    score: float = 1.0,
+    program: str = "colours",
+    name: str = "thing",
+) -> None:
+    answer = ServedAnswer(thing, program, "run-a", {name: thing}, {"colour": colour})
     with closing(FeedbackFolder(folder)) as opened:
         opened.answers.add(answer)
         opened.give(answer, score=score, correction={})
@@ -40,6 +48,18 @@ def test_feedback_without_a_label_is_refused(cli: Cli, folder: Path) -> None:
     result = cli("compile", "colours.py", "--from-feedback", "said")
     assert result.exit_code == 2
     assert "no row to learn from" in result.stderr
+
+
+def test_one_of_several_programs_can_be_named(cli: Cli, folder: Path) -> None:
+    give(folder / "said", "sky number 900", "blue")
+    give(folder / "said", "what is it?", "blue", program="other", name="question")
+    asked = ("compile", "colours.py", "--dry-run", "--json", "--from-feedback")
+    assert "NAME=PATH" in cli(*asked, "said").stderr
+    assert cli(*asked, "colours=said").exit_code == 0
+    assert "answers to question" in cli(*asked, "other=said").stderr
+    (folder / "said").rename(folder / "a=b")
+    assert "a=b" in cli(*asked, "a=b").stderr
+    assert cli(*asked, "colours=a=b").exit_code == 0
 
 
 def test_a_missing_folder_is_refused(cli: Cli) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -92,6 +93,20 @@ def test_keys_come_from_the_environment_and_are_shown_nowhere(folder: Path) -> N
         out, said = process.communicate(timeout=60)
     assert (without.status_code, with_key.status_code) == (401, 200)
     assert "secret-key" not in out + said
+
+
+@pytest.mark.parametrize(("options", "told"), [((), True), (("--no-drift",), False)])
+def test_a_damaged_profile_of_inputs_keeps_no_run_from_being_served(
+    compiled: str, folder: Path, options: tuple[str, ...], told: bool
+) -> None:
+    copy = shutil.copytree(compiled, folder / "copy")
+    (copy / "inputs.json").write_text("{")
+    with serving(folder, str(copy), "--trust", *options) as (process, url):
+        answer = httpx.post(f"{url}/v1/programs/colours", json={"thing": "grass number 3"})
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert answer.json() == {"colour": "green"}
+    assert ("inputs.json is damaged" in said) == told
 
 
 def test_one_file_is_served_under_two_names(folder: Path, write: Write) -> None:

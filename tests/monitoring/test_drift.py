@@ -15,8 +15,10 @@ from lmpipe.errors import ArtifactError
 from lmpipe.monitoring.drift import Counted, Drift, exceedance_probability, find_drift
 from lmpipe.monitoring.input_profile import INPUTS, InputProfile, Limit
 from lmpipe.monitoring.served_inputs import SERVED, ServedInputs, drift_of
+from lmpipe.signatures.field_types.media import Image
 
 Row = dict[str, Any]
+PICTURE = Image(data=b"\x89PNG\r\n\x1a\n", media_type="image/png")
 
 
 def usual(rng: random.Random) -> Row:
@@ -145,6 +147,27 @@ def test_fields_without_text_are_left_out() -> None:
     assert profile.fields == {"choice"}
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        PICTURE,
+        [PICTURE],
+        PICTURE.to_json(),
+        {"shown": [PICTURE.to_json()], "title": "a parcel"},
+        object(),
+    ],
+)
+def test_media_and_what_has_no_json_are_left_out(value: object) -> None:
+    assert not InputProfile.of([{"picture": value}] * 30).limits
+
+
+@pytest.mark.parametrize("value", [10**400, [2**70], ["\ud800 torn"], {"data": "a table"}])
+def test_values_that_are_hard_to_write_are_compared_as_text(value: object) -> None:
+    profile = InputProfile.of([{"given": value}] * 30)
+    assert profile.limits.keys() == {"given words", "given length"}
+    assert not any(profile.exceeded({"given": value}).values())
+
+
 def test_a_profile_is_bounded_and_has_no_words(tmp_path: Path) -> None:
     rng = random.Random(0)
     rows = [
@@ -211,10 +234,28 @@ def test_only_the_last_days_are_kept_and_the_last_week_counts(folder: Path) -> N
     assert len(json.loads((folder / SERVED).read_text())["days"]) == 30
 
 
-def test_damaged_files_are_named(folder: Path) -> None:
-    (folder / SERVED).write_text("{}")
+@pytest.mark.parametrize(
+    "days", ['{"d": {"price number": [3, 5]}}', '{"d": {"price number": [1e400, 1]}}', "[]"]
+)
+def test_damaged_counts_are_named(folder: Path, days: str) -> None:
+    (folder / SERVED).write_text(f'{{"days": {days}}}')
     with pytest.raises(ArtifactError, match=SERVED):
         drift_of(folder)
-    (folder / INPUTS).write_text('{"format": 9}')
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rows": "many"}, {"rows": -5}, {"above": 0}, {"kind": "colour"}, {"middle": None}]
+)
+def test_a_damaged_profile_is_named(folder: Path, changes: dict[str, Any]) -> None:
+    written = json.loads((folder / INPUTS).read_text())
+    written["limits"]["price number"] |= changes
+    (folder / INPUTS).write_text(json.dumps(written))
     with pytest.raises(ArtifactError, match=INPUTS):
-        drift_of(folder)
+        InputProfile.read(folder)
+
+
+@pytest.mark.parametrize("text", ['{"format": 9}', '{"format": 1, "limits": [], "words": {}}', "["])
+def test_a_profile_of_another_form_is_named(folder: Path, text: str) -> None:
+    (folder / INPUTS).write_text(text)
+    with pytest.raises(ArtifactError, match="without the file, served inputs are not compared"):
+        InputProfile.read(folder)

@@ -12,7 +12,7 @@ import pytest
 
 import lmpipe
 from lmpipe.errors import ConfigError, DataError
-from lmpipe.monitoring.answers import ServedAnswer
+from lmpipe.monitoring.answers import AnswerStore, ServedAnswer
 from lmpipe.monitoring.feedback import FeedbackFolder
 from lmpipe.monitoring.feedback_rows import with_feedback
 
@@ -68,6 +68,14 @@ def test_the_folder_can_be_in_the_environment(
     assert len(labels(folder)) == 1
 
 
+def test_a_client_may_name_its_requests_like_chat_completions(folder: Path) -> None:
+    store = AnswerStore(folder)
+    store.add(ServedAnswer("chatcmpl-own", "tickets", "run-a", {"message": "m"}, {"team": "x"}))
+    store.close()
+    lmpipe.feedback("chatcmpl-own", score=1, folder=folder)
+    assert len(labels(folder)) == 1
+
+
 @pytest.mark.parametrize(
     ("given", "error"),
     [
@@ -83,6 +91,12 @@ def test_feedback_that_says_nothing_usable_is_refused(
     with pytest.raises(error):
         lmpipe.feedback("a", folder=folder, **given)
     assert not (folder / "feedback.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", [5, None])
+def test_an_id_that_is_not_a_text_is_refused(folder: Path, name: Any) -> None:
+    with pytest.raises(ConfigError, match="X-Request-Id"):
+        lmpipe.feedback(name, score=1, folder=folder)
 
 
 def test_an_unknown_answer_is_refused(folder: Path) -> None:
@@ -103,6 +117,24 @@ def test_rows_of_several_programs_need_a_name(folder: Path) -> None:
     with pytest.raises(DataError, match="one, two"):
         lmpipe.read_feedback(folder)
     assert len(labels(folder, program="one")) == 1
+    with pytest.raises(DataError, match="no feedback on 'three', but on one, two"):
+        lmpipe.read_feedback(folder, program="three")
+
+
+def test_a_file_that_was_edited_by_hand_can_be_read(folder: Path) -> None:
+    lmpipe.feedback("a", score=1, folder=folder)
+    file = folder / "feedback.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes() + b"\r\n  \n")
+    assert len(labels(folder)) == 1
+
+
+@pytest.mark.parametrize("score", [7, -1, "1"])
+def test_a_score_that_cannot_be_is_named(folder: Path, score: object) -> None:
+    lmpipe.feedback("a", score=1, folder=folder)
+    file = folder / "feedback.jsonl"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "score": score}) + "\n")
+    with pytest.raises(DataError, match=r"feedback\.jsonl:1.*a score from 0 to 1"):
+        lmpipe.read_feedback(folder)
 
 
 def test_a_damaged_line_is_named_and_a_torn_one_is_skipped(folder: Path) -> None:

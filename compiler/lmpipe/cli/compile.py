@@ -34,7 +34,7 @@ class RecipeOptions:
         typer.Option(
             metavar="PATH",
             help="Feedback on served answers to learn from too: a folder of lmpipe serve "
-            "--feedback.",
+            "--feedback, or NAME=PATH for that on one of several programs.",
         ),
     ] = None
     val: Annotated[str | None, typer.Option(metavar="PATH", help="Validation examples.")] = None

@@ -287,7 +287,7 @@ def _with_path(data: Data, path: str) -> Source:
     return Source(path, inputs=list(data[0].inputs))
 
 
-def _with_feedback(recipe: Recipe, path: str) -> Recipe:
+def _with_feedback(recipe: Recipe, given: str) -> Recipe:
     """Add feedback to the training data; rows that are in the recipe's other data are left out."""
     from lmpipe.data.source import load_examples
     from lmpipe.monitoring.feedback_rows import read_feedback, with_feedback
@@ -299,14 +299,28 @@ def _with_feedback(recipe: Recipe, path: str) -> Recipe:
         if data is not None
         for example in load_examples(name, data)
     ]
-    rows = read_feedback(path)
+    program, path = _feedback_of(given)
+    rows = read_feedback(path, program=program)
     if not rows:
         raise RecipeError(
-            f"--from-feedback {path} has no row to learn from: a row needs a correction, or a "
+            f"--from-feedback {given} has no row to learn from: a row needs a correction, or a "
             "score of 0.9 or more"
         )
     train = load_examples("train", recipe.train)
+    known = {name for example in train for name in example.inputs}
+    for row in rows:
+        if known and known.isdisjoint(row.inputs):
+            raise RecipeError(
+                f"--from-feedback {given} is on another program: it has answers to "
+                f"{', '.join(row.inputs)}, and the recipe's data have {', '.join(sorted(known))}"
+            )
     return recipe.replace(train=with_feedback(train, rows, held_out))
+
+
+def _feedback_of(given: str) -> tuple[str | None, str]:
+    """Parse `[NAME=]PATH`; a path that exists is taken as it is."""
+    name, equals, path = given.partition("=")
+    return (name, path) if equals and not Path(given).exists() else (None, given)
 
 
 def _from_hub(data: Data | None) -> bool:

@@ -24,13 +24,14 @@ from lmpipe.cli.options import (
     positive,
     with_option_groups,
 )
-from lmpipe.errors import ConfigError
+from lmpipe.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from lmpipe.cli.overrides import Overrides
     from lmpipe.cli.targets import OpenTarget
     from lmpipe.integrations.open_telemetry.instrument import Instrumentation
     from lmpipe.lm.runtime import Runtime
+    from lmpipe.monitoring.served_inputs import ServedInputs
     from lmpipe.serve.app import ServeApp
     from lmpipe.serve.deployment import Deployment, ServedRun
     from lmpipe.serve.options import ServeOptions
@@ -146,7 +147,7 @@ def command(
     wanted = [parse_wanted(text, program, trust=trust) for text in runs]
     changes = lm_overrides(lms)
     with open_runtime(runtime, cached=not server.no_cache) as instrumentation:
-        opened = [OpenedRun.of(item, changes) for item in wanted]
+        opened = [OpenedRun.of(item, changes, counted=not server.no_drift) for item in wanted]
         _serve(opened, options, server, instrumentation)
 
 
@@ -211,8 +212,8 @@ class OpenedRun:
     source: RunSource | None
 
     @staticmethod
-    def of(wanted: Wanted, changes: Overrides) -> OpenedRun:
-        """Open a run that the command line names."""
+    def of(wanted: Wanted, changes: Overrides, *, counted: bool) -> OpenedRun:
+        """Open a run that the command line names; its inputs are counted if that is wanted."""
         from lmpipe.cli.targets import declared_recipe, is_run_folder, open_artifact, open_target
         from lmpipe.compiling.run_folder import read_artifact
         from lmpipe.serve.run_source import RunSource
@@ -220,18 +221,19 @@ class OpenedRun:
 
         options, runtime = wanted.options, current_settings().runtime
         if not is_run_folder(options.target):
-            opened = open_target(options, changes)
-            return OpenedRun(_served_run(opened, wanted.name, runtime), wanted.share, None)
+            served = _served_run(
+                open_target(options, changes), wanted.name, runtime, counted=counted
+            )
+            return OpenedRun(served, wanted.share, None)
         artifact = read_artifact(options.target)
         declared = declared_recipe(artifact, options)  # runs the program's file, once
 
         def open_run(folder: Path) -> ServedRun:
             opened = open_artifact(read_artifact(folder), declared, options, changes)
-            return _served_run(opened, served.name, runtime)
+            return _served_run(opened, served.name, runtime, counted=counted)
 
-        served = _served_run(
-            open_artifact(artifact, declared, options, changes), wanted.name, runtime
-        )
+        opened = open_artifact(artifact, declared, options, changes)
+        served = _served_run(opened, wanted.name, runtime, counted=counted)
         folder = artifact.path.resolve().parent
         program = str(artifact.manifest["program"].get("name", ""))
         return OpenedRun(served, wanted.share, RunSource(folder, program, open_run))
@@ -248,10 +250,9 @@ def deployments_of(opened: Sequence[OpenedRun]) -> list[Deployment]:
     ]
 
 
-def _served_run(opened: OpenTarget, name: str, runtime: Runtime) -> ServedRun:
+def _served_run(opened: OpenTarget, name: str, runtime: Runtime, *, counted: bool) -> ServedRun:
     """Return what a server needs of a target; its name is that of the recipe by default."""
     from lmpipe.cli.targets import attach_servers
-    from lmpipe.monitoring.served_inputs import ServedInputs
     from lmpipe.serve.deployment import AS_DECLARED, ServedRun
     from lmpipe.settings import Settings, using
 
@@ -260,9 +261,20 @@ def _served_run(opened: OpenTarget, name: str, runtime: Runtime) -> ServedRun:
     settings = Settings(opened.student, runtime, opened.recipe.embedder)
     folder = opened.artifact.path.resolve() if opened.artifact else None
     run = folder.name if folder else AS_DECLARED
-    seen = ServedInputs.of(folder) if folder else None
+    seen = _seen(folder) if folder and counted else None
     made = re.sub(r"[^A-Za-z0-9._-]+", "-", opened.recipe.name)[:100].strip("-._") or "program"
     return ServedRun(name or made, run, opened.program, settings, seen)
+
+
+def _seen(folder: Path) -> ServedInputs | None:
+    """Return what counts the inputs of a run; a damaged profile keeps no run from being served."""
+    from lmpipe.monitoring.served_inputs import ServedInputs
+
+    try:
+        return ServedInputs.of(folder)
+    except ArtifactError as error:
+        say_error(str(error))
+        return None
 
 
 def _serve(

@@ -10,7 +10,7 @@ tail is the probability of a false alarm, also if the compile had few inputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,18 @@ class Counted:
 
     def __add__(self, other: Counted) -> Counted:
         return Counted(self.served + other.served, self.exceeding + other.exceeding)
+
+    def to_json(self) -> list[int]:
+        """Return both numbers."""
+        return [self.served, self.exceeding]
+
+    @staticmethod
+    def from_json(value: Sequence[Any]) -> Counted:
+        """Read what `to_json` wrote; raise a ValueError for numbers that cannot be counts."""
+        served, exceeding = map(int, value)
+        if not 0 <= exceeding <= served:
+            raise ValueError(f"{exceeding} of {served} inputs exceed a limit")
+        return Counted(served, exceeding)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,9 @@ class FeedbackFolder:
         Raises:
             DataError: if it is not known, or not any more.
         """
-        found = self.answers.find(answer_id.removeprefix(_CHAT))
+        found = self.answers.find(answer_id)
+        if found is None and answer_id.startswith(_CHAT):
+            found = self.answers.find(answer_id.removeprefix(_CHAT))
         if found is None:
             raise DataError(
                 f"no answer with the id {answer_id!r:.100} is known in {self.path}: give the "
@@ -118,6 +120,10 @@ def feedback(
         DataError: if the answer is not known, or has no output of a name in the correction.
         StorageError: if the row cannot be written.
     """
+    if not isinstance(id, str):
+        raise ConfigError(
+            f"feedback: {id!r:.100} is not the X-Request-Id of an answer: give a text"
+        )
     given = folder or os.environ.get(FOLDER_VARIABLE)
     if not given or not (Path(given) / ANSWERS).is_file():
         where = f"{given} has no answers" if given else "no folder is given"

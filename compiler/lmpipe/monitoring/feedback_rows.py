@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def read_feedback(path: str | Path, *, program: str | None = None) -> list[Examp
         program: only answers of this program, by its name on the server.
 
     Raises:
-        DataError: if it cannot be read, or has answers of several programs and none is named.
+        DataError: if it cannot be read, has no feedback on the program, or has feedback on several
+            and none is named.
     """
     file = Path(path) / FEEDBACK if Path(path).is_dir() else Path(path)
     latest: dict[str, Example | None] = {}
@@ -46,10 +48,14 @@ def read_feedback(path: str | Path, *, program: str | None = None) -> list[Examp
         key = inputs_digest(row["inputs"])
         latest.pop(key, None)  # the order is that of the last rows
         latest[key] = _labeled(place, row)
+    names = ", ".join(programs)
     if program is None and len(programs) > 1:
         raise DataError(
-            f"{file} has feedback on several programs: name one of {', '.join(programs)}"
+            f"{file} has feedback on several programs ({names}): name one with program=…, or on "
+            "the command line as NAME=PATH"
         )
+    if program is not None and programs and program not in programs:
+        raise DataError(f"{file} has no feedback on {program!r}, but on {names}")
     return [example for example in latest.values() if example is not None]
 
 
@@ -75,8 +81,11 @@ def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             f"{file} cannot be read: {error.strerror}; give a folder of `lmpipe serve --feedback`, "
             f"or its {FEEDBACK}"
         ) from error
-    for number, line in enumerate(data.splitlines(keepends=True), start=1):
+    lines = data.removeprefix(codecs.BOM_UTF8).splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
         place = f"{file}:{number}"
+        if not line.strip():
+            continue
         try:
             row = load_json(line)
         except orjson.JSONDecodeError as error:
@@ -87,11 +96,16 @@ def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         wrong = not isinstance(row, dict) or any(
             not isinstance(row.get(name), kind) for name, kind in kinds.items()
         )
-        if wrong or not isinstance(row.get("score"), int | float | None):
+        if wrong or not _is_score(row.get("score")):
             raise DataError(
-                f"{place}: is no row of feedback, which has {', '.join(kinds)} and score"
+                f"{place}: is no row of feedback, which has {', '.join(kinds)}, and a score from 0 "
+                "to 1 or null"
             )
         yield place, row
+
+
+def _is_score(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
 def _labeled(place: str, row: Mapping[str, Any]) -> Example | None:

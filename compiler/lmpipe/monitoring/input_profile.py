@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lmpipe.errors import ArtifactError
 from lmpipe.foundation.atomic_files import write_file
 from lmpipe.foundation.canonical_json import record_json
@@ -18,12 +16,14 @@ from lmpipe.monitoring.novelty import (
     Words,
     left_out_shares,
     length_of,
+    number_of,
     oddness,
     text_of,
     words_of,
 )
 
 INPUTS = "inputs.json"
+_KINDS = ("words", "length", "number")
 _FORMAT = 1
 _MOST_ROWS = 2_000  # spread over the data
 _FEWEST_ROWS = 20  # of fewer, a limit says nothing
@@ -51,6 +51,20 @@ class Limit:
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Limit:
+        """Read what `to_json` wrote; raise a ValueError if no data can have such a limit."""
+        limit = Limit(
+            str(value["kind"]),
+            float(value["middle"]),
+            float(value["highest"]),
+            int(value["above"]),
+            int(value["rows"]),
+        )
+        if limit.kind not in _KINDS or not 1 <= limit.above <= limit.rows:
+            raise ValueError(f"{dict(value)} is not a limit")
+        return limit
+
 
 @dataclass(frozen=True)
 class InputProfile:
@@ -75,8 +89,9 @@ class InputProfile:
             values = [row[name] for row in taken if row.get(name) is not None]
             if len(values) < _FEWEST_ROWS:
                 continue
-            if all(map(_is_number, values)):
-                _add_limit(limits, name, "number", *oddness([float(value) for value in values]))
+            numbers = [number for value in values if (number := number_of(value)) is not None]
+            if len(numbers) == len(values):
+                _add_limit(limits, name, "number", *oddness(numbers))
                 continue
             texts = [text for value in values if (text := text_of(value)) is not None]
             if len(texts) < _FEWEST_ROWS:
@@ -99,8 +114,8 @@ class InputProfile:
             if value is None:
                 continue
             if (limit := self.limits.get(f"{name} number")) is not None:
-                if _is_number(value):
-                    found[f"{name} number"] = abs(float(value) - limit.middle) > limit.highest
+                if (number := number_of(value)) is not None:
+                    found[f"{name} number"] = abs(number - limit.middle) > limit.highest
                 continue
             if name not in self.words or (text := text_of(value)) is None:
                 continue
@@ -126,7 +141,7 @@ class InputProfile:
         if value["format"] != _FORMAT:
             raise ValueError(f"format {value['format']}")
         return InputProfile(
-            {name: Limit(**limit) for name, limit in value["limits"].items()},
+            {name: Limit.from_json(limit) for name, limit in value["limits"].items()},
             {name: Words.from_json(words) for name, words in value["words"].items()},
         )
 
@@ -145,13 +160,16 @@ class InputProfile:
         if not file.is_file():
             return None
         try:
-            return InputProfile.from_json(load_json(file.read_bytes()))
-        except (orjson.JSONDecodeError, ValueError, KeyError, TypeError, OSError) as error:
-            raise ArtifactError(f"{file} is damaged: {error}") from error
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            data = file.read_bytes()
+        except OSError as error:
+            raise ArtifactError(f"{file} cannot be read: {error.strerror}") from error
+        try:
+            return InputProfile.from_json(load_json(data))
+        except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+            raise ArtifactError(
+                f"{file} is damaged, or of another version of lmpipe: {error}; without the file, "
+                "served inputs are not compared with the data of the compile"
+            ) from error
 
 
 def _add_limit(

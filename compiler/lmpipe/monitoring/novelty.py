@@ -17,12 +17,16 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import orjson
+from lmpipe.errors import DataError
+from lmpipe.foundation.canonical_json import record_json
+from lmpipe.foundation.media import is_pil, medium_in
+from lmpipe.signatures.field_types.media import Medium
 
 _WORD = re.compile(r"\w+")
 _LONGEST = 20_000  # characters of a text that are read
 _MOST_WORDS = 16_384  # of one field
 _WIDTH = 4  # bytes of a word's hash
+_LARGEST = 1e150  # of a number
 
 
 def words_of(value: object) -> frozenset[int]:
@@ -31,18 +35,42 @@ def words_of(value: object) -> frozenset[int]:
     return frozenset(zlib.crc32(word.encode(errors="replace")) for word in set(found))
 
 
+def number_of(value: object) -> float | None:
+    """Return a value as a number; None for what is not one, and for numbers without bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if -_LARGEST < value < _LARGEST else None
+
+
 def text_of(value: object) -> str | None:
     """Return a value as text; None for media, and what else has no text."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bytes) or value is None:
+    if value is None or _shows_media(value):
         return None
     from lmpipe.data.example import jsonable
 
-    plain = jsonable(value)
-    if isinstance(plain, Mapping) and ("data" in plain or "media_type" in plain):
+    try:
+        plain = jsonable(value)
+    except DataError:
         return None
-    return orjson.dumps(plain, default=str).decode()
+    return None if _has_media(plain) else record_json(plain).decode()
+
+
+def _shows_media(value: object) -> bool:
+    """Whether a value is a medium, or a list with one: its bytes need not become JSON first."""
+    if isinstance(value, list | tuple):
+        return any(map(_shows_media, value))
+    return isinstance(value, bytes | Medium) or is_pil(value)
+
+
+def _has_media(plain: object) -> bool:
+    """Whether a JSON value is a medium, or has one in it."""
+    if medium_in(plain) is not None:
+        return True
+    if isinstance(plain, Mapping):
+        return any(map(_has_media, plain.values()))
+    return isinstance(plain, list) and any(map(_has_media, plain))
 
 
 @dataclass(frozen=True)

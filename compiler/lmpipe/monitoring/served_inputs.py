@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from lmpipe.errors import ArtifactError, StorageError
 from lmpipe.foundation.atomic_files import lock_file, write_file
 from lmpipe.foundation.canonical_json import pretty_json
@@ -103,10 +101,7 @@ def _add(folder: Path, day: str, counts: Mapping[str, Counted]) -> None:
         for name, counted in counts.items():
             today[name] = today.get(name, Counted()) + counted
         kept = sorted(days)[-_DAYS_KEPT:]
-        found = {
-            name: {key: [item.served, item.exceeding] for key, item in days[name].items()}
-            for name in kept
-        }
+        found = {name: {key: item.to_json() for key, item in days[name].items()} for name in kept}
         write_file(folder / SERVED, pretty_json({"format": 1, "days": found}))
 
 
@@ -117,8 +112,8 @@ def _read(folder: Path) -> Days:
     try:
         days = load_json(file.read_bytes())["days"]
         return {
-            day: {name: Counted(*map(int, pair)) for name, pair in counts.items()}
+            day: {name: Counted.from_json(pair) for name, pair in counts.items()}
             for day, counts in days.items()
         }
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ArtifactError(f"{file} is damaged: {error}") from error

@@ -92,7 +92,8 @@ class FeedbackEndpoint:
             if name not in _FIELDS:
                 raise _wrong(str(name), "is unknown", f"send {', '.join(_FIELDS)}")
         score = _score(body.get("score"))
-        answer = self._find(self._answers.folder, body.get("id"))
+        # In a thread: another process may be writing to the file.
+        answer = await asyncio.to_thread(self._find, self._answers.folder, body.get("id"))
         correction = self._correction(answer, body.get("correction"))
         if score is None and not correction:
             raise _wrong("score", "is missing", "send a score, a correction or both")

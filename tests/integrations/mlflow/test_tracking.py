@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 from helpers.mlflow_server import MlflowServer, mlflow_server
 from helpers.one_compile import WORLD
+from helpers.warm_process import PATH
 from helpers.world import recipe
 
 import lmpipe
@@ -152,6 +156,48 @@ def test_a_server_that_is_gone_does_not_stop_the_compile(
     assert run.test is not None
     with pytest.raises(RegistryError, match="does not answer"):
         lmpipe.track_in_mlflow(run.path)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        [],
+        {"experiment_id": "0"},
+        {"experiment_id": "0", "run": {"info": {}}},
+        {"experiment_id": "0", "runs": [{}]},
+        {"experiment_id": "0", "runs": [{"data": {"tags": [{}]}, "info": {"run_id": "0"}}]},
+    ],
+)
+def test_another_server_than_mlflow_is_one_error(
+    server: MlflowServer, run: lmpipe.Run, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setattr(server, "answer", lambda *_: (200, answer))
+    with pytest.raises(RegistryError, match="not its API's answer"):
+        lmpipe.track_in_mlflow(run.path)
+
+
+def test_a_run_folder_of_any_name_is_found_again(server: MlflowServer, run: lmpipe.Run) -> None:
+    renamed = run.path.rename(run.path.with_name("Größe 1"))
+    assert lmpipe.track_in_mlflow(renamed) == lmpipe.track_in_mlflow(renamed)
+
+
+def test_what_fails_while_a_compile_is_logged_is_told(server: MlflowServer, tmp_path: Path) -> None:
+    tracking = lmpipe.MlflowTracking()
+    run = lmpipe.compile(recipe(), runs=tmp_path, watchers=[tracking])
+    (run.path / "program.json").write_text("{")
+    tracking.close()
+    assert isinstance(tracking.error, ValueError)
+
+
+def test_a_process_ends_if_nobody_closes_the_watcher(server: MlflowServer, tmp_path: Path) -> None:
+    code = (
+        "import sys, lmpipe; from helpers.world import recipe\n"
+        "lmpipe.compile(recipe(), runs=sys.argv[1], watchers=[lmpipe.MlflowTracking()])\n"
+    )
+    env = {**os.environ, "PYTHONPATH": PATH}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60, env=env)
+    assert server.run.status == "FINISHED"
 
 
 def test_files_that_the_server_does_not_take_are_told(

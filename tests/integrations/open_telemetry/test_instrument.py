@@ -365,6 +365,15 @@ def test_without_providers_all_goes_where_the_environment_says(receiver: Receive
     assert receiver.services == {"lmpipe"}
 
 
+def test_half_a_character_in_a_reply_loses_no_spans(receiver: Received) -> None:
+    lm = lmpipe.ScriptedLM(lambda request: "[[answer]]\nyes " + chr(0xD83D))
+    with lmpipe.using(lm=lm), lmpipe.instrument(content=True):
+        Two()(question="why?")
+    assert receiver.names() == sorted(name for name, _ in TREE)
+    said = next(span for span in receiver.spans if span.name == "chat scripted").attributes
+    assert "yes \N{REPLACEMENT CHARACTER}" in said["gen_ai.output.messages"]
+
+
 def test_importing_lmpipe_imports_nothing_of_it() -> None:
     code = (
         "import sys, lmpipe; lmpipe.Predict('a -> b'); lmpipe.using; lmpipe.instrument; "

@@ -31,7 +31,7 @@ class TrackedRun:
 
     def __init__(self, api: JsonApi, experiment: str, info: Mapping[str, Any], logged: int) -> None:
         self._api, self._experiment = api, experiment
-        self.id: str = info["run_id"]
+        self.id: str = _part(api, info, "run_id")
         self._artifacts: str = info.get("artifact_uri", "")
         self.logged = logged
         self._status = info.get("status", "RUNNING")
@@ -65,14 +65,16 @@ class TrackedRun:
             f"{_API}/runs/search",
             {
                 "experiment_ids": [number],
-                "filter": f"tags.`{_FOLDER_TAG}` = {json.dumps(name)}",
+                "filter": f"tags.`{_FOLDER_TAG}` = {json.dumps(name, ensure_ascii=False)}",
                 "max_results": 1,
             },
         )
         for run in found.get("runs", ()):
-            tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", ())}
+            listed = _part(api, run, "data").get("tags", ())
+            tags = {_part(api, tag, "key"): _part(api, tag, "value") for tag in listed}
             logged = tags.get(_LOGGED_TAG, "0")
-            return TrackedRun(api, number, run["info"], int(logged) if logged.isdecimal() else 0)
+            count = int(logged) if logged.isdecimal() else 0
+            return TrackedRun(api, number, _part(api, run, "info"), count)
         made = _call(
             api,
             f"{_API}/runs/create",
@@ -83,7 +85,7 @@ class TrackedRun:
                 "tags": [{"key": _FOLDER_TAG, "value": name}],
             },
         )
-        return TrackedRun(api, number, made["run"]["info"], 0)
+        return TrackedRun(api, number, _part(api, made, "run", "info"), 0)
 
     def params(self, params: Mapping[str, str]) -> None:
         """Log parameters."""
@@ -149,12 +151,13 @@ class TrackedRun:
 def _experiment(api: JsonApi, name: str) -> str:
     status, answer = api.post(f"{_API}/experiments/create", {"name": name})
     if status == 200:
-        return str(answer["experiment_id"])
+        return str(_part(api, answer, "experiment_id"))
     if isinstance(answer, dict) and answer.get("error_code") == "RESOURCE_ALREADY_EXISTS":
         status, answer = api.get(f"{_API}/experiments/get-by-name", experiment_name=name)
-        if status == 200 and answer["experiment"].get("lifecycle_stage") == "active":
-            return str(answer["experiment"]["experiment_id"])
         if status == 200:
+            found = _part(api, answer, "experiment")
+            if found.get("lifecycle_stage") == "active":
+                return str(_part(api, found, "experiment_id"))
             raise RegistryError(
                 f"the experiment {name!r} was deleted at MLflow: restore it, or name another one"
             )
@@ -171,6 +174,16 @@ def _call(api: JsonApi, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
     if status != 200 or not isinstance(answer, dict):
         raise api.refused(status, answer)
     return answer
+
+
+def _part(api: JsonApi, answer: Any, *path: str) -> Any:
+    """Return a part of an answer, which another server than MLflow may lack."""
+    part = answer
+    for name in path:
+        if not isinstance(part, dict) or name not in part:
+            raise api.refused(200, answer)
+        part = part[name]
+    return part
 
 
 def _parts(items: list[Any], most: int) -> Iterator[list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import queue
 import threading
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Self, TypeAlias
 
 from lmpipe.compiling.run_folder import read_manifest
-from lmpipe.errors import LmpipeError
 from lmpipe.integrations.mlflow import contents
 from lmpipe.integrations.mlflow.contents import Metric
 from lmpipe.integrations.mlflow.server import mlflow_address, mlflow_api
@@ -144,19 +144,21 @@ class MlflowTracking(WatcherBase):
         self._best = 0.0
         # Requests are sent by a thread of their own: the compile does not wait for them.
         self._jobs: _Jobs = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self.url = ""
-        self.error: LmpipeError | None = None
+        self.error: Exception | None = None
 
     def opened(self, folder: Path) -> None:
         """Begin to log the compile whose run folder this is."""
         self._end(())  # of the compile before, which nobody closed
         self._folder, self._calls, self._best = folder, 0, 0.0
         self.url, self.error, self._jobs = "", None, queue.SimpleQueue()
-        self._thread = threading.Thread(
-            target=self._log, args=(folder, self._jobs), name="lmpipe-mlflow"
+        thread = threading.Thread(
+            target=self._log, args=(folder, self._jobs), name="lmpipe-mlflow", daemon=True
         )
-        self._thread.start()
+        thread.start()
+        self._threads.append(thread)
+        atexit.register(self.close)  # if nobody does: the rest is sent, and the process ends
 
     def progress(self, progress: Progress) -> None:
         self._calls = progress.spend.calls
@@ -188,17 +190,17 @@ class MlflowTracking(WatcherBase):
         Args:
             prompts: registered prompts to link, such as `prompts:/Tickets.route/1`.
         """
-        if (thread := self._end(prompts)) is not None:
-            thread.join()
+        atexit.unregister(self.close)
+        self._end(prompts)
+        while self._threads:
+            self._threads.pop().join()
 
-    def _end(self, prompts: Sequence[str]) -> threading.Thread | None:
+    def _end(self, prompts: Sequence[str]) -> None:
         """Let the thread end after what it has to log; it is not waited for."""
-        folder, thread = self._folder, self._thread
-        self._folder = self._thread = None
-        if folder is not None:
+        if (folder := self._folder) is not None:
+            self._folder = None
             self._jobs.put(lambda tracked: _finish(tracked, folder, prompts))
             self._jobs.put(None)
-        return thread
 
     def __enter__(self) -> Self:
         return self
@@ -218,7 +220,7 @@ class MlflowTracking(WatcherBase):
                 while (job := jobs.get()) is not None:
                     job(tracked)
                 return
-        except LmpipeError as error:
+        except Exception as error:  # noqa: BLE001 - the compile goes on, and `error` says why not
             self.error = error
         while jobs.get() is not None:
             pass

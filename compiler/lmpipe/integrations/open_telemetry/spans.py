@@ -11,6 +11,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, StatusCode, Tracer
 
+from lmpipe.foundation.unicode_text import valid_unicode, with_valid_texts
 from lmpipe.integrations.open_telemetry.attributes import Attributes, closing, opening
 from lmpipe.integrations.open_telemetry.names import ERROR, error_type
 from lmpipe.lm.events import (
@@ -73,7 +74,7 @@ class Spans:
             begun.name,
             around,
             SpanKind.CLIENT if begun.client else SpanKind.INTERNAL,
-            begun.attributes,
+            self._sendable(begun.attributes),
             links,
             start_time=_nanoseconds(event.at),
         )
@@ -89,7 +90,8 @@ class Spans:
         contexts.detach(opened.token)
         span = opened.span
         if span.is_recording():
-            span.set_attributes(closing(event, with_content=self._with_content))
+            closed = closing(event, with_content=self._with_content)
+            span.set_attributes(self._sendable(closed))
             if event.error is not None:
                 span.set_attribute(ERROR, error_type(event.error))
                 span.set_status(Status(StatusCode.ERROR, self._said(event.error)))
@@ -116,7 +118,7 @@ class Spans:
             case CheckFailed(predictor=predictor, check=check):
                 said: Attributes = {"lmpipe.predictor": predictor, "lmpipe.unmet": check.unmet}
                 if self._with_content:
-                    said["lmpipe.feedback"] = check.feedback
+                    said["lmpipe.feedback"] = valid_unicode(check.feedback)
                 opened.span.add_event("lmpipe.check_failed", said, at)
             case CandidateScored(candidate=candidate, best=best):
                 score: Attributes = {
@@ -131,7 +133,14 @@ class Spans:
 
     def _said(self, error: BaseException) -> str | None:
         # A message may quote the inputs, or what an LM replied.
-        return str(error) if self._with_content else None
+        return valid_unicode(str(error)) if self._with_content else None
+
+    def _sendable(self, attributes: Attributes) -> Attributes:
+        # OTLP takes no halves of characters: with one, the spans of a whole batch would be lost.
+        if not self._with_content:
+            return attributes
+        valid: Attributes = with_valid_texts(attributes)
+        return valid
 
 
 def _nanoseconds(seconds: float) -> int:

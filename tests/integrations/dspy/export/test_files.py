@@ -6,6 +6,8 @@ import dataclasses
 import datetime
 import enum
 import json
+import math
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -212,6 +214,50 @@ def test_a_typed_function_is_exported(tmp_path: Path) -> None:
     assert "class note(dspy.Module):" in (tmp_path / "dspy_program.py").read_text()
 
 
+class Note(pydantic.BaseModel):
+    text: str
+    weight: float = pydantic.Field(0.0, le=math.inf)
+
+
+KeptLetter = pydantic.create_model("Kept", note=(Note, ...))
+
+
+class Kept(lmpipe.Signature):
+    """Keep the letter."""
+
+    letter: str = lmpipe.Input()
+    kept: KeptLetter = lmpipe.Output()  # type: ignore[valid-type]
+
+
+@lmpipe.predict
+def load(letter: str) -> Note:
+    """Load the letter."""
+    raise NotImplementedError
+
+
+@lmpipe.predict
+def program(letter: str) -> Note:
+    """Use the letter."""
+    raise NotImplementedError
+
+
+def test_no_two_things_in_the_file_have_one_name(tmp_path: Path) -> None:
+    class Post(lmpipe.Module):
+        def __init__(self) -> None:
+            self.kept = lmpipe.Predict(Kept)
+            self.loading, self.using = load, program
+
+        def forward(self, letter: str) -> Any:
+            return self.kept(letter=letter)
+
+    Post.__name__ = "Kept"
+    export_to_dspy(Post(), tmp_path, calls=[])  # loads it
+    written = (tmp_path / "dspy_program.py").read_text()
+    names = re.findall(r"^(?:class|def|import) (\w+)", written, re.MULTILINE)
+    assert len(names) == len(set(names))
+    assert {"Kept", "Kept2", "Kept3", "load", "load2", "program2"} <= set(names)
+
+
 class Checked(pydantic.BaseModel):
     name: str
 
@@ -229,6 +275,14 @@ def bound(**changes: Any) -> Any:
 def look(letter: str) -> str:
     """Look at a letter."""
     return letter
+
+
+class Saved(lmpipe.Module):
+    def __init__(self) -> None:
+        self.save = lmpipe.Predict("letter -> note")
+
+    def forward(self, letter: str) -> Any:
+        return self.save(letter=letter)
 
 
 REFUSED: Mapping[str, tuple[Any, str]] = {
@@ -254,6 +308,7 @@ REFUSED: Mapping[str, tuple[Any, str]] = {
         ),
         "self: it chooses demonstrations for each call",
     ),
+    "attribute": (Saved, "save: every module of DSPy has a save of another kind"),
     "LM": (lambda: bound(lm="local"), "DSPy does not have the LM 'local'"),
 }
 

@@ -181,7 +181,7 @@ def _job(program: Module, source: ModuleSource, call: RecordedCall) -> dict[str,
 def _run(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Run the exported module in a process of its own."""
     done = subprocess.run(  # noqa: S603 - the module that was just exported
-        [sys.executable, "-B", "-I", str(_ASK), str(folder.resolve())],
+        [sys.executable, "-B", "-P", str(_ASK), str(folder.resolve())],
         input=dump_json(list(jobs)),
         capture_output=True,
         check=False,

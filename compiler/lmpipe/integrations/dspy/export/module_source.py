@@ -68,11 +68,13 @@ class ModuleSource:
         self._modules: list[str] = []
         self.parts: dict[str, DSPyPart] = {}
         self.paths: dict[str, str] = {}
-        for path, predictor in program.predictors().items():
-            try:
-                self.parts[path] = self._part(path, predictor)
-            except ExportError as error:
-                raise ExportError(f"{path}: {error}") from error
+        # Types first: they keep their names, and no signature or module takes one of them.
+        for write in (self._write_types, self._add_part):
+            for path, predictor in program.predictors().items():
+                try:
+                    write(path, predictor)
+                except ExportError as error:
+                    raise ExportError(f"{path}: {error}") from error
         if not self.parts:
             raise ExportError("the program has no predictor, so there is no prompt to export")
         self._made = self._expression(program, "", "")
@@ -104,13 +106,20 @@ class ModuleSource:
             return self.parts["self"].module
         return _Parts({self.paths[path]: part.predictor for path, part in self.parts.items()})
 
-    def _part(self, path: str, predictor: Any) -> DSPyPart:
+    def _write_types(self, _path: str, predictor: Any) -> None:
         if type(predictor) not in (Predict, ChainOfThought):
             raise ExportError(
                 f"{type(predictor).__name__} has no counterpart in DSPy: export with --format "
                 "messages or typescript"
             )
         _check_state(predictor)
+        for field in predictor.spec.fields:
+            self._types.annotation(field.annotation)
+
+    def _add_part(self, path: str, predictor: Any) -> None:
+        self.parts[path] = self._part(path, predictor)
+
+    def _part(self, path: str, predictor: Any) -> DSPyPart:
         state, spec = (
             predictor.state_of(),
             predictor.spec.described(predictor.state_of().descriptions),
@@ -154,7 +163,7 @@ class ModuleSource:
 
     def _unused(self, name: str, owner: object) -> str:
         number, found = 1, name
-        while self._names.setdefault(found, owner) != owner:
+        while self._types.takes(found) or self._names.setdefault(found, owner) != owner:
             number += 1
             found = f"{name}{number}"
         return found
@@ -219,6 +228,10 @@ class ModuleSource:
         for attribute, item in vars(value).items():
             at, at_there = (f"{where}.{attribute}".removeprefix(".") for where in (path, there))
             if self._leads(at):
+                if hasattr(dspy.Module, attribute):
+                    raise ExportError(
+                        f"{at}: every module of DSPy has a {attribute} of another kind: rename it"
+                    )
                 made = self._expression(item, at, at_there)
                 lines.append(f"{_INDENT * 2}self.{attribute} = {made}")
         self._modules.append("\n".join(lines))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
+import math
 import sys
 import types
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from lmpipe.errors import ExportError
 
 _BASIC = (str, int, float, bool, bytes, list, dict, set, frozenset, tuple)
+_RESERVED = ("dspy", "pathlib", "load", "program")  # what the file imports or defines itself
 _CONSTANTS = (str, int, float, bool, bytes, type(None))
 # Bases of enums, the closest first.
 _ENUM_BASES = {enum.StrEnum: "enum.StrEnum", enum.IntEnum: "enum.IntEnum"}
@@ -41,6 +43,11 @@ class TypeSources:
         self.imports: set[str] = set()
         self.classes: dict[str, str] = {}
         self._known: dict[str, type] = {}
+
+    def takes(self, name: str) -> bool:
+        """Whether a name in the file is that of a type, an import or the file's own."""
+        imported = {module.partition(".")[0] for module in self.imports}
+        return name in _RESERVED or name in imported or name in self._known
 
     def annotation(self, given: Any) -> str:
         """Write a type.
@@ -75,6 +82,8 @@ class TypeSources:
         """
         if isinstance(given, enum.Enum):
             return f"{self._class(type(given))}.{given.name}"
+        if type(given) is float and not math.isfinite(given):
+            return f'float("{given}")'
         if type(given) in _CONSTANTS:
             return repr(given)
         if type(given) is list:
@@ -127,6 +136,8 @@ class TypeSources:
         if module in sys.stdlib_module_names or module == "pydantic":
             return self._imported(given.__module__, given.__qualname__)
         name = given.__name__
+        if name in _RESERVED:
+            raise ExportError(f"the name {name} is one of the file's own: rename the type")
         if self._known.setdefault(name, given) is not given:
             raise ExportError(f"two types have the name {name}: rename one")
         if name not in self.classes:
