@@ -133,7 +133,7 @@ def test_a_fault_of_lmpipe_is_told_without_a_traceback(
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("lmpipe.cli.runs.list_runs", fail)
+    monkeypatch.setattr("lmpipe.report.run_list.list_runs", fail)
     Path("runs").mkdir()
     result = cli("runs")
     assert result.exit_code == 1

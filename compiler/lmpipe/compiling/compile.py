@@ -122,11 +122,6 @@ async def _in_turn(
         writer = RunWriter(folder, lock, manifest)
         for kind, message in notices.items():
             writer.note(kind, {"message": message})
-        inputs = [row.inputs for row in (*prepared.train, *prepared.val, *prepared.test)]
-        InputProfile.of(inputs).write(folder)
-        for watcher in watchers:
-            if isinstance(watcher, FolderWatcher):
-                watcher.opened(folder)
         seen = (*watchers, EventWatcher(call)) if listening else watchers
         return await _compile(prepared, writer, seen, concurrency, progress)
 
@@ -149,6 +144,11 @@ async def _compile(
 ) -> Run:
     """Compile into a run folder; its manifest says how that ended."""
     try:
+        inputs = [row.inputs for row in (*prepared.train, *prepared.val, *prepared.test)]
+        InputProfile.of(inputs).write(writer.folder)
+        for watcher in watchers:
+            if isinstance(watcher, FolderWatcher):
+                watcher.opened(writer.folder)
         with using(embedder=prepared.lms.embedder), progress_bar(progress) as report:
             shown = () if progress is False else (ProgressWatcher(report),)
             watching = Watchers([writer, *watchers, *shown])
