@@ -64,3 +64,17 @@ def test_a_program_that_learns_from_feedback_is_better(
     assert found["examples"] == {"before": 4, "after": 4 + served, "test": 30}
     assert found["better"] is better
     assert (found["after"]["score"] == 1.0) is better
+
+
+def test_the_measured_loop_is_what_its_recording_gives(
+    feedback_loop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.chdir(ROOT)
+    measured = ROOT / "benchmarks" / "results" / "feedback_loop.json"
+    recording = ROOT / "tests" / "cassettes" / "feedback_loop" / "tickets.jsonl"
+    found = tmp_path / "found.json"
+    options = ["--replay", str(recording), "--out", str(found)]
+    lm = "local/models/qwen2.5-coder-0.5b.gguf"
+    assert feedback_loop.main(["--student", lm, *options]) == 0
+    assert found.read_text("utf-8") == measured.read_text("utf-8")
