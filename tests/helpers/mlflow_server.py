@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from helpers.local_http import QuietHandler, serving
 
 _API = "/api/2.0/mlflow/"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
@@ -107,29 +107,12 @@ class MlflowServer:
 def mlflow_server(*, proxies_files: bool = True) -> Iterator[MlflowServer]:
     """Serve on a free port of this machine for the length of the block."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, said = found.answer(self.command, self.path, body)
-            data = json.dumps(said).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802 - a name of the base class
+            self.answer_json(*found.answer(self.command, self.path, self.body()))
 
         do_GET = do_PUT = do_POST  # noqa: N815 - names of the base class
 
-        def log_message(self, *arguments: Any) -> None:
-            """Write no log."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found = MlflowServer(f"http://127.0.0.1:{server.server_port}", proxies_files=proxies_files)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(Handler) as url:
+        found = MlflowServer(url, proxies_files=proxies_files)
         yield found
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from helpers.local_http import QuietHandler, serving
 
 # From a path and a body to the status and the body of the answer.
 Answer = Callable[[str, Any], tuple[int, Any]]
@@ -27,30 +27,14 @@ class Registry:
 def registry(answer: Answer) -> Iterator[Registry]:
     """Serve for the length of the block."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802 - a name of the base class
+            body = json.loads(self.body())
             found.paths.append(self.path)
             found.bodies.append(body)
             found.authorizations.append(self.headers["Authorization"])
-            status, said = answer(self.path, body)
-            data = json.dumps(said).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer_json(*answer(self.path, body))
 
-        def log_message(self, *arguments: Any) -> None:
-            """Write no log."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found = Registry(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(Handler) as url:
+        found = Registry(url)
         yield found
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

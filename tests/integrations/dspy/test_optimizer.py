@@ -12,6 +12,7 @@ import dspy
 import pytest
 from helpers.dspy_programs import BY_NAME, Case, answer_with_feedback, same_answer
 from helpers.dspy_stub import recording_stub, scripted_lm
+from helpers.pages import read_page
 from rich.console import Console
 
 import lmpipe
@@ -208,3 +209,14 @@ def test_a_plan_without_a_budget_asks_for_one() -> None:
     _, text = plan_of(None)
     assert "only a budget bounds it" in text
     assert "no budget: set one" in text
+
+
+@pytest.mark.parametrize("optimizer", ["dspy.MIPROv2", "mipro", "dspy.GEPA", "gepa"])
+def test_the_guide_has_what_an_optimizer_finds_and_spends(optimizer: str, tmp_path: Path) -> None:
+    parts = {"test": CASE.data(12, first=20), "student": scripted_lm(CASE.values)}
+    raced = recipe(optimizer, **parts, racing=lmpipe.Racing())
+    run = lmpipe.compile(raced, runs=tmp_path, progress=False)
+    before, after = (f"{100 * run.scores[name]:.0f}" for name in ("as declared", "compiled"))
+    spent = run.account.total
+    row = f"| `{optimizer}` | {before} | {after} | {spent.calls} | {spent.usage.tokens:,} |"
+    assert row in read_page("dspy.md")

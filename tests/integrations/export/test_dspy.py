@@ -93,6 +93,23 @@ def test_every_prompt_and_reply_is_the_same(form: Any, tmp_path: Path) -> None:
     assert exported.uncalled == ()
 
 
+def assert_read_alike_or_refused(
+    kinds: Sequence[str], text: str, adapter: dspy.Adapter | None = None
+) -> None:
+    """Check that the reader reads a reply as DSPy does, or refuses it."""
+    fields = ", ".join(f"out_{number}: {kind}" for number, kind in enumerate(kinds))
+    program = from_dspy(dspy.Predict(f"question -> {fields}"))
+    [(path, predictor)] = exportable_predictors(program).items()
+    with dspy.context(adapter=adapter), lmpipe.using(lm=lmpipe.ScriptedLM([])):
+        prompt = Prompt(json.loads(json.dumps(prompt_document(path, predictor))))
+        assert isinstance(predictor, Exportable)
+        try:
+            found = prompt.parse(text)
+        except ValueError:
+            return
+        assert found == predictor.export_reading(text)
+
+
 KINDS: list[tuple[str, st.SearchStrategy[str]]] = [
     ("str", st.text(max_size=8) | odd_texts),
     (
@@ -120,20 +137,10 @@ KINDS: list[tuple[str, st.SearchStrategy[str]]] = [
 def test_any_reply_is_read_as_dspy_reads_it_or_refused(
     outputs: list[tuple[str, str]], extra: str, where: int, cut: int
 ) -> None:
-    fields = ", ".join(f"out_{number}: {kind}" for number, (kind, _) in enumerate(outputs))
-    program = from_dspy(dspy.Predict(f"question -> {fields}"))
     text = "\n\n".join(f"[[ ## out_{n} ## ]]\n{said}" for n, (_, said) in enumerate(outputs))
     if where < len(text):
         text = text[:where] + extra + text[where + cut :]
-    [(path, predictor)] = exportable_predictors(program).items()
-    with lmpipe.using(lm=lmpipe.ScriptedLM([])):
-        prompt = Prompt(json.loads(json.dumps(prompt_document(path, predictor))))
-    assert isinstance(predictor, Exportable)
-    try:
-        found = prompt.parse(text)
-    except ValueError:
-        return
-    assert found == predictor.export_reading(text)
+    assert_read_alike_or_refused([kind for kind, _ in outputs], text)
 
 
 JSON_KINDS: list[tuple[str, st.SearchStrategy[Any]]] = [
@@ -160,20 +167,11 @@ JSON_KINDS: list[tuple[str, st.SearchStrategy[Any]]] = [
 def test_any_json_reply_is_read_as_dspy_reads_it_or_refused(
     outputs: list[tuple[str, Any]], extra: str, where: int, cut: int
 ) -> None:
-    fields = ", ".join(f"out_{number}: {kind}" for number, (kind, _) in enumerate(outputs))
-    program = from_dspy(dspy.Predict(f"question -> {fields}"))
     text = json.dumps({f"out_{n}": value for n, (_, value) in enumerate(outputs)})
     if where < len(text):
         text = text[:where] + extra + text[where + cut :]
-    [(path, predictor)] = exportable_predictors(program).items()
-    with dspy.context(adapter=dspy.JSONAdapter()), lmpipe.using(lm=lmpipe.ScriptedLM([])):
-        prompt = Prompt(json.loads(json.dumps(prompt_document(path, predictor))))
-        assert isinstance(predictor, Exportable)
-        try:
-            found = prompt.parse(text)
-        except ValueError:
-            return
-        assert found == predictor.export_reading(text)
+    kinds = [kind for kind, _ in outputs]
+    assert_read_alike_or_refused(kinds, text, dspy.JSONAdapter())
 
 
 class Item(pydantic.BaseModel):
