@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import lmpipe
+from lmpipe.cli.child_process import run_child
 from lmpipe.foundation.python_environments import VERSIONS_SCRIPT
 
 if TYPE_CHECKING:
@@ -64,24 +65,16 @@ async def ask_python(
     Raises:
         OSError: if it fails or does not answer.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(str(python), "-I", "-c", VERSIONS_SCRIPT, *packages),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
     try:
-        async with asyncio.timeout(timeout):
-            out, err = await process.communicate()
+        ended = await run_child(
+            str(python), "-I", "-c", VERSIONS_SCRIPT, *packages, seconds=timeout
+        )
     except TimeoutError as error:
-        process.kill()
-        await process.wait()
         raise OSError(f"{python} did not answer within {timeout:g} seconds") from error
-    if process.returncode != 0:
-        said = err.decode(errors="replace").strip().splitlines()
-        raise OSError(f"{python} fails: {said[-1] if said else process.returncode}")
+    if ended.returncode != 0:
+        raise OSError(f"{python} fails: {ended.last_error or ended.returncode}")
     try:
-        answer = json.loads(out)
+        answer = json.loads(ended.output)
     except ValueError as error:
         raise OSError(f"{python} is not a Python interpreter: it gives another answer") from error
     return answer["python"], answer["packages"]

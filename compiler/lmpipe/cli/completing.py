@@ -177,7 +177,7 @@ def _folder_of(path: str) -> str:
 
 
 def _folders(above: str) -> Iterator[Completion]:
-    """Yield the folders in a folder that are no run folders."""
+    """Yield the folders in a folder that are not run folders."""
     for path in sorted(_listed(above, "*/")):
         if path.is_dir() and not (path / "manifest.json").exists() and path.name[0] not in "._":
             yield f"{above}{path.name}/", "folder"

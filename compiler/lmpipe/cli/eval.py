@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from lmpipe.cli.targets import OpenTarget
     from lmpipe.compiling.recipe import PreparedRecipe
-    from lmpipe.data.example import Example
     from lmpipe.evaluation.results import Evaluation
     from lmpipe.report.comparison.scores import ScoreComparison
 
@@ -50,7 +49,7 @@ def command(
     With --fail-under or --baseline it is a gate: exit code 0 if the score passes, 3 if not.
     """
     from lmpipe.cli.overrides import lm_overrides
-    from lmpipe.cli.targets import attach_servers, open_runtime, open_target
+    from lmpipe.cli.targets import attach_servers, evaluate_target, open_runtime, open_target
     from lmpipe.evaluation.row_files import check_rows_file
     from lmpipe.settings import using
 
@@ -62,7 +61,14 @@ def command(
     examples, prepared = read_examples_of(opened, split, data)
     with open_runtime(runtime), using(embedder=opened.recipe.embedder):
         attach_servers(opened)
-        evaluation = _evaluate(opened, examples, runtime.concurrency, out, quiet=json)
+        evaluation = evaluate_target(
+            opened,
+            examples,
+            scored_by=opened,
+            concurrency=runtime.concurrency,
+            save_to=out,
+            progress=not json,
+        )
         compared = None
         if baseline is not None:
             name = None if data else split.value
@@ -79,28 +85,6 @@ def command(
         _print_gates(gate, compared, checked)
     if not all(item.passed for item in checked):
         raise typer.Exit(ExitCode.NOT_IMPROVED)
-
-
-def _evaluate(
-    opened: OpenTarget,
-    examples: Sequence[Example],
-    concurrency: int,
-    out: Path | None,
-    *,
-    quiet: bool,
-) -> Evaluation:
-    from lmpipe.evaluation.evaluate import evaluate
-
-    return evaluate(
-        opened.program,
-        examples,
-        opened.recipe.metric,
-        lm=opened.student,
-        judge=opened.recipe.judge,
-        concurrency=concurrency,
-        save_to=out,
-        progress=not quiet,
-    )
 
 
 def _compare(

@@ -5,7 +5,6 @@ Both are read from the metadata of the installed package, so that a new extra is
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from importlib import metadata
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from lmpipe.cli.child_process import run_child
 from lmpipe.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -105,25 +105,19 @@ async def import_error(requirements: Sequence[Requirement]) -> str:
     modules = [module for one in requirements if (module := _module_of(one.name))]
     code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
     with tempfile.TemporaryDirectory() as empty:  # no module of the user's folder is taken for one
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "ignore", "-c", code, *modules),
-            cwd=empty,
-            env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},  # else it asks the network
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
         try:
-            async with asyncio.timeout(_IMPORT_TIMEOUT):
-                _, said = await process.communicate()
+            ended = await run_child(
+                *(sys.executable, "-W", "ignore", "-c", code, *modules),
+                seconds=_IMPORT_TIMEOUT,
+                folder=empty,
+                # Otherwise it asks the network.
+                environment={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+            )
         except TimeoutError:
-            process.kill()
-            await process.wait()
             return f"the import takes over {_IMPORT_TIMEOUT:g} seconds"
-    if process.returncode == 0:
+    if ended.returncode == 0:
         return ""
-    lines = said.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"the import ends with {process.returncode}"
+    return ended.last_error or f"the import ends with {ended.returncode}"
 
 
 def _metadata() -> metadata.PackageMetadata:

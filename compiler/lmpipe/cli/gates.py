@@ -161,17 +161,17 @@ class Baseline:
         from lmpipe.report.comparison.scores import compare_rows
         from lmpipe.report.records import TestRow
 
-        after = [TestRow.model_validate(row.to_json()) for row in evaluation.rows]
+        after = [TestRow.of(row) for row in evaluation.rows]
         where = WORDS[split] if split else "examples"
         if split and prepared and self._same_scorer(prepared):
             found = compare_rows(self.side.rows(split), after, where)
             if found is not None and not found.unpaired[1]:
                 return found
         before = self._evaluate(examples, opened, concurrency)
-        again = [TestRow.model_validate(row.to_json()) for row in before.rows]
+        again = [TestRow.of(row) for row in before.rows]
         found = compare_rows(again, after, where)
         if found is None:
-            raise DataError("there are no examples to compare with the baseline on")
+            raise DataError("there are no examples on which to compare with the baseline")
         return found
 
     def _same_scorer(self, prepared: PreparedRecipe) -> bool:
@@ -184,19 +184,12 @@ class Baseline:
     ) -> Evaluation:
         """Run the program of the baseline on its own LM, scored by the metric of the other."""
         from lmpipe.cli.overrides import Overrides
-        from lmpipe.cli.targets import attach_servers, open_target
-        from lmpipe.evaluation.evaluate import evaluate
+        from lmpipe.cli.targets import attach_servers, evaluate_target, open_target
         from lmpipe.settings import using
 
         target = open_target(self.options, Overrides())
         with using(embedder=target.recipe.embedder):
             attach_servers(target)
-            return evaluate(
-                target.program,
-                examples,
-                opened.recipe.metric,
-                lm=target.student,
-                judge=opened.recipe.judge,
-                concurrency=concurrency,
-                progress=False,
+            return evaluate_target(
+                target, examples, scored_by=opened, concurrency=concurrency, progress=False
             )

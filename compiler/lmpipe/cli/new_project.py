@@ -54,7 +54,7 @@ def write_project(folder: Path, lm: str = DEFAULT_LM) -> NewProject:
         StorageError: if a file cannot be written; what was written is removed.
     """
     model = _lm_name(lm)
-    # Bytes of a name that are no UTF-8 cannot be written into a text.
+    # Bytes of a name that are not UTF-8 cannot be written into a text.
     name = abspath(folder).rpartition(sep)[2].encode(errors="replace").decode()
     texts = dict(_texts(name, model))
     _refuse_existing(folder, texts)

@@ -141,7 +141,7 @@ class _Program:
 
     def rescored(self, examples: int) -> Rescored:
         """Return the rows, and the maximum number of calls that the other examples need."""
-        rows = {i: TestRow.model_validate(self.rows[i].to_json()) for i in sorted(self.rows)}
+        rows = {i: TestRow.of(self.rows[i]) for i in sorted(self.rows)}
         return Rescored(rows, (examples - len(rows)) * self.worst.calls)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ from lmpipe.report.run_files import parse_manifest
 from lmpipe.settings import configured_lm, current_settings, make_runtime, using
 
 if TYPE_CHECKING:
+    from lmpipe.data.example import Example
+    from lmpipe.evaluation.results import Evaluation
     from lmpipe.integrations.open_telemetry.instrument import Instrumentation
     from lmpipe.report.progress import ProgressView
 
@@ -159,3 +161,36 @@ def open_runtime(
             yield instrumentation
     finally:
         runtime.close()
+
+
+def evaluate_target(
+    target: OpenTarget,
+    examples: Sequence[Example],
+    *,
+    scored_by: OpenTarget,
+    concurrency: int,
+    save_to: Path | None = None,
+    progress: bool,
+) -> Evaluation:
+    """Run a target's program on its LM, scored by the metric and the judge of a recipe.
+
+    Args:
+        target: what runs.
+        examples: what it runs on.
+        scored_by: the target with the recipe.
+        concurrency: how many examples run at the same time.
+        save_to: the file for the rows.
+        progress: whether progress is shown.
+    """
+    from lmpipe.evaluation.evaluate import evaluate
+
+    return evaluate(
+        target.program,
+        examples,
+        scored_by.recipe.metric,
+        lm=target.student,
+        judge=scored_by.recipe.judge,
+        concurrency=concurrency,
+        save_to=save_to,
+        progress=progress,
+    )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lmpipe.compiling.ablation import Verdict, verdict_on
 from lmpipe.lm.text_form import TextForm
 from lmpipe.state.trace import CheckCounts
+
+if TYPE_CHECKING:
+    from lmpipe.evaluation.results import Row
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -127,6 +130,11 @@ class TestRow(_Record):
     failure: Failure | None
     index: Count = 0
     replies: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """Return a row as `scores.jsonl` has it."""
+        return cls.model_validate(row.to_json())
 
 
 class CallUsage(_Record):
