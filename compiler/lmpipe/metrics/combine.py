@@ -37,7 +37,7 @@ class CombinedMetric:
         join: how to combine the values.
 
     Raises:
-        MetricError: if there is no metric, or one takes other parameters.
+        MetricError: if no metric is given, or one has the wrong parameters.
     """
 
     name: str

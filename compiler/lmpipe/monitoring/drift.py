@@ -17,7 +17,7 @@ from typing import Any
 from lmpipe.monitoring.input_profile import InputProfile, Limit
 
 _LEVEL = 0.001  # probability of a false alarm, over all limits of a program
-_LEAST = 2.0  # times the expected share: less is no reason to compile again
+_LEAST = 2.0  # times the expected share; below it, the run need not be compiled again
 _MOST = 20_000  # inputs that are counted; more are taken as a share of these
 
 _WHAT = {
@@ -84,7 +84,7 @@ def find_drift(profile: InputProfile, counts: Mapping[str, Counted]) -> Drift | 
     """Return the strongest sign that served inputs leave those of the compile, or None.
 
     A false alarm has a probability of at most 0.001 each time that this is asked, and a share
-    below twice the expected one is no alarm.
+    below twice the expected one raises none.
     """
     found: list[Drift] = []
     for name, limit in profile.limits.items():

@@ -116,7 +116,8 @@ def feedback(
         folder: that of `lmpipe serve --feedback`; by default `$LMPIPE_FEEDBACK`.
 
     Raises:
-        ConfigError: if there is no such folder, the score is not from 0 to 1, or nothing is said.
+        ConfigError: if the folder has no answers, the score is not from 0 to 1, or neither a score
+            nor a correction is given.
         DataError: if the answer is not known, or has no output of a name in the correction.
         StorageError: if the row cannot be written.
     """
@@ -163,7 +164,7 @@ def corrections_of(answer: ServedAnswer, correction: Any) -> dict[str, Any]:
         correction = {names[0]: correction}
     if unknown := [str(name) for name in correction if name not in answer.outputs]:
         raise DataError(
-            f"the correction has {', '.join(map(repr, unknown))}, which is no output: the answer "
-            f"has {', '.join(names)}"
+            f"the correction has {', '.join(map(repr, unknown))}, which is not an output: the "
+            f"answer has {', '.join(names)}"
         )
     return {name: jsonable(value) for name, value in correction.items()}

@@ -98,8 +98,8 @@ def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         )
         if wrong or not _is_score(row.get("score")):
             raise DataError(
-                f"{place}: is no row of feedback, which has {', '.join(kinds)}, and a score from 0 "
-                "to 1 or null"
+                f"{place}: is not a row of feedback, which has {', '.join(kinds)}, and a score "
+                "from 0 to 1 or null"
             )
         yield place, row
 

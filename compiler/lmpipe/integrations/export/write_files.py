@@ -89,7 +89,7 @@ def export_prompts(
         for path, predictor in exportable_predictors(program).items()
     }
     if not documents:
-        raise ExportError("the program has no predictor, so there is no prompt to export")
+        raise ExportError("the program has no predictors, and so no prompts to export")
     if calls is not None and not calls:
         raise ExportError(
             "the program calls no predictor on the examples, so nothing can be compared: give "

@@ -76,7 +76,7 @@ class ModuleSource:
                 except ExportError as error:
                     raise ExportError(f"{path}: {error}") from error
         if not self.parts:
-            raise ExportError("the program has no predictor, so there is no prompt to export")
+            raise ExportError("the program has no predictors, and so no prompts to export")
         self._made = self._expression(program, "", "")
 
     def text(self) -> str:
