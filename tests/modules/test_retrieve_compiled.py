@@ -83,9 +83,11 @@ def test_a_compile_that_is_run_again_embeds_and_asks_nothing(tmp_path: Path) -> 
     asked = []
     for _ in range(2):
         lm, embeds = lmpipe.ScriptedLM(script), scripted_embedder()
-        with using(lm=lm, runtime=Runtime(store=Cache(tmp_path / "cache")), embedder=embeds):
+        runtime = Runtime(store=Cache(tmp_path / "cache"))
+        with using(lm=lm, runtime=runtime, embedder=embeds):
             index = lmpipe.Embeddings.of(CORPUS)
             lmpipe.compile(recipe(River(index), lm, 400), runs=tmp_path / "runs")
+        runtime.close()  # the next one finds on the disk what this one has written
         asked.append((len(lm.requests), len(embeds.requests)))
     assert asked[0] > (0, 0)
     assert asked[1] == (0, 0)

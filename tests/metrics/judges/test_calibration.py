@@ -101,8 +101,10 @@ def test_a_compile_with_a_judge_that_is_run_again_asks_nothing(tmp_path: Path) -
     asked = []
     for _ in range(2):
         student, judge = lmpipe.ScriptedLM(greet), approving()
-        with using(lm=student, runtime=Runtime(store=Cache(tmp_path / "cache"))):
+        runtime = Runtime(store=Cache(tmp_path / "cache"))
+        with using(lm=student, runtime=runtime):
             lmpipe.compile(greeting(student, judge), runs=tmp_path / "runs")
+        runtime.close()  # the next one finds on the disk what this one has written
         asked.append((len(student.requests), len(judge.requests)))
     assert asked[0] > (0, 0)
     assert asked[1] == (0, 0)
